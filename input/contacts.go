@@ -1,0 +1,313 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Jeffail/shutdown"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
+)
+
+const (
+	metaContactID   = "wisepops_contact_id"
+	metaCollectedAt = "wisepops_collected_at"
+	metaWisepopID   = "wisepops_wisepop_id"
+	metaSource      = "wisepops_source"
+
+	sourceContacts = "contacts"
+
+	contactsCloseBudget = 10 * time.Second
+)
+
+func init() {
+	service.MustRegisterBatchInput("wisepops_contacts", contactsSpec(),
+		func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchInput, error) {
+			in, err := newContactsInput(conf, mgr)
+			if err != nil {
+				return nil, err
+			}
+			return service.AutoRetryNacksBatchedToggled(conf, in)
+		})
+}
+
+type contactsInput struct {
+	conf    contactsConfig
+	client  *wisepops.Client
+	store   *store // nil: nothing is kept
+	mgr     *service.Resources
+	log     *service.Logger
+	release func() // gives the checkpoint key back
+	stop    *shutdown.Signaller
+
+	abortConnect atomic.Pointer[context.CancelFunc] // set while Connect fetches
+
+	mu      sync.Mutex // held by Connect and Close
+	poller  *poller    // nil until connected
+	acks    *checkpointer
+	polling sync.WaitGroup
+	closed  bool
+}
+
+func newContactsInput(conf *service.ParsedConfig, mgr *service.Resources) (*contactsInput, error) {
+	c, err := parseContactsConfig(conf)
+	if err != nil {
+		return nil, err
+	}
+	in := &contactsInput{
+		conf:    c,
+		mgr:     mgr,
+		log:     mgr.Logger(),
+		release: func() {},
+		stop:    shutdown.NewSignaller(),
+	}
+	if in.client, err = apiconfig.NewClient(conf, mgr, in.waitingForBudget); err != nil {
+		return nil, err
+	}
+	if c.cache == "" {
+		return in, nil
+	}
+	if !mgr.HasCache(c.cache) {
+		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wciFieldCheckpointCache, c.cache)
+	}
+	in.store = &store{mgr: mgr, cache: c.cache, key: c.cacheKey, wisepopID: c.wisepopID}
+	if in.release, err = claimCheckpoint(mgr, c.cache, c.cacheKey); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// ConnectionTest costs one call.
+func (in *contactsInput) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	_, err := in.client.Contacts(ctx, wisepops.ContactsRequest{WisepopID: in.conf.wisepopID, PageSize: 1, NoRetry: true})
+	if err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
+}
+
+// Connect loads the watermark and fetches the first page, which the first read
+// returns. While the budget is spent it succeeds at once, and the read waits.
+func (in *contactsInput) Connect(ctx context.Context) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return service.ErrEndOfInput
+	}
+	if in.acks != nil {
+		return nil
+	}
+	if in.poller == nil {
+		p, err := in.loadProgress(ctx)
+		if err != nil {
+			return err
+		}
+		in.poller = newPoller(in.conf, in.client, p, in.mgr)
+	}
+
+	ctx, cancel := in.stop.HardStopCtx(ctx)
+	defer cancel()
+	in.abortConnect.Store(&cancel)
+	err := in.poller.prefetch(ctx)
+	waiting := in.abortConnect.Swap(nil) == nil
+	if err != nil && !waiting {
+		wait := in.poller.failed(err)
+		if apiErr, ok := errors.AsType[*wisepops.APIError](err); !ok || apiErr.RetryAfter == 0 {
+			return service.NewErrBackOff(err, wait)
+		}
+		in.log.Errorf("%v", err)
+		in.poller.postpone(wait)
+	}
+
+	in.acks = newCheckpointer(in.poller.mark.clone(), in.store, in.poller.mark.overlap, in.conf.checkpointLimit, in.mgr)
+	in.polling.Go(func() {
+		ctx, cancel := in.stop.HardStopCtx(context.Background())
+		defer cancel()
+		in.poller.run(ctx, in.acks)
+	})
+	return nil
+}
+
+// waitingForBudget lets Connect succeed: readiness must not depend on the budget.
+func (in *contactsInput) waitingForBudget(wait time.Duration) {
+	in.log.Debugf("The rate limit grants no call for %s", wait)
+	if abort := in.abortConnect.Swap(nil); abort != nil {
+		(*abort)()
+	}
+}
+
+func (in *contactsInput) loadProgress(ctx context.Context) (progress, error) {
+	if in.store == nil {
+		return newProgress(), nil
+	}
+	p, found, err := in.store.load(ctx)
+	if err != nil {
+		return p, err
+	}
+	if !found || p.position == beginning {
+		return p, nil
+	}
+	at := wisepops.FormatTime(time.UnixMilli(p.position))
+	if in.conf.collectedAfter.IsZero() {
+		in.log.Infof("Going on from the stored watermark %s", at)
+		return p, nil
+	}
+	in.log.Infof("Going on from the stored watermark %s, which takes precedence over %s: to start over, delete the key %q from the cache %q or set another %s",
+		at, wciFieldCollectedAfter, in.store.key, in.store.cache, wciFieldCheckpointCacheKey)
+	return p, nil
+}
+
+// ReadBatch returns one page of new contacts.
+func (in *contactsInput) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	in.mu.Lock()
+	p := in.poller
+	in.mu.Unlock()
+	if p == nil {
+		return nil, nil, service.ErrNotConnected
+	}
+	select {
+	case page, ok := <-p.pages:
+		if !ok {
+			return nil, nil, service.ErrEndOfInput
+		}
+		batch := contactMessages(page.contacts)
+		return batch, in.ackFunc(batch, page), nil
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+}
+
+func contactMessages(contacts []wisepops.Contact) service.MessageBatch {
+	batch := make(service.MessageBatch, len(contacts))
+	for i := range contacts {
+		c := &contacts[i]
+		msg := service.NewMessage(c.Raw)
+		msg.MetaSetMut(metaContactID, c.ID.String())
+		if !c.CollectedAt.IsZero() {
+			msg.MetaSetMut(metaCollectedAt, wisepops.FormatTime(c.CollectedAt))
+		}
+		msg.MetaSetMut(metaWisepopID, c.WisepopID)
+		msg.MetaSetMut(metaSource, sourceContacts)
+		batch[i] = msg
+	}
+	return batch
+}
+
+// ackFunc settles a page. It sees a rejection only where messages are not
+// replayed.
+func (in *contactsInput) ackFunc(batch service.MessageBatch, page page) service.AckFunc {
+	if in.conf.autoReplay {
+		return func(context.Context, error) error {
+			page.settle(nil)
+			return nil
+		}
+	}
+	ids := make([]wisepops.ID, len(page.contacts))
+	for i := range page.contacts {
+		ids[i] = page.contacts[i].ID
+	}
+	indexer := batch.Index()
+	return func(_ context.Context, err error) error {
+		if err == nil {
+			page.settle(nil)
+			return nil
+		}
+		refused := make(map[wisepops.ID]bool)
+		if batchErr, ok := errors.AsType[*service.BatchError](err); ok && batchErr.IndexedErrors() > 0 {
+			batchErr.WalkMessagesIndexedBy(indexer, func(i int, _ *service.Message, err error) bool {
+				if err != nil && i >= 0 && i < len(ids) {
+					refused[ids[i]] = true
+				}
+				return true
+			})
+		}
+		if len(refused) == 0 {
+			for _, id := range ids {
+				refused[id] = true
+			}
+		}
+		page.settle(refused)
+		return nil
+	}
+}
+
+// Close stops polling and stores what was acknowledged last. It is safe before
+// Connect and twice, and takes seconds at most.
+func (in *contactsInput) Close(ctx context.Context) error {
+	in.stop.TriggerHardStop()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return nil
+	}
+	in.closed = true
+	defer in.release()
+	defer in.client.CloseIdleConnections()
+	if in.acks == nil {
+		return nil
+	}
+	in.polling.Wait()
+	ctx, cancel := context.WithTimeout(ctx, contactsCloseBudget)
+	defer cancel()
+	return in.acks.close(ctx)
+}
+
+// checkpointClaims are the checkpoint keys that inputs of this process hold.
+type checkpointClaims struct {
+	mu      sync.Mutex
+	holders map[checkpointKey]checkpointHolder
+}
+
+type checkpointKey struct{ cache, key string }
+
+type checkpointHolder struct{ stream, component string }
+
+type checkpointClaimsKey struct{}
+
+// claimCheckpoint makes sure that no other input of the process moves the same
+// watermark. A component that is built again, as a stream that failed to start,
+// takes over from itself.
+func claimCheckpoint(mgr *service.Resources, cache, key string) (release func(), err error) {
+	shared, _ := mgr.GetOrSetGeneric(checkpointClaimsKey{}, &checkpointClaims{holders: map[checkpointKey]checkpointHolder{}})
+	claims, ok := shared.(*checkpointClaims)
+	if !ok {
+		return nil, errors.New("the claims on checkpoint keys are of another type")
+	}
+	k := checkpointKey{cache, key}
+	me := checkpointHolder{stream: mgr.StreamID(), component: componentName(mgr)}
+	claims.mu.Lock()
+	defer claims.mu.Unlock()
+	if other, taken := claims.holders[k]; taken && other != me {
+		return nil, fmt.Errorf("the inputs %s and %s both keep their watermark under the key %q of the cache %q: give each its own %s",
+			other, me, key, cache, wciFieldCheckpointCacheKey)
+	}
+	claims.holders[k] = me
+	return func() {
+		claims.mu.Lock()
+		defer claims.mu.Unlock()
+		if claims.holders[k] == me {
+			delete(claims.holders, k)
+		}
+	}, nil
+}
+
+func (h checkpointHolder) String() string {
+	if h.stream == "" {
+		return fmt.Sprintf("%q", h.component)
+	}
+	return fmt.Sprintf("%q of stream %q", h.component, h.stream)
+}
+
+func componentName(mgr *service.Resources) string {
+	if label := mgr.Label(); label != "" {
+		return label
+	}
+	return strings.Join(mgr.Path(), ".")
+}

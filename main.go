@@ -1,0 +1,49 @@
+// Command wisepops-connect is Benthos (Redpanda Connect) with the Wisepops plugins, the
+// usual sinks, and commands of its own.
+package main
+
+import (
+	"context"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	// Components of Benthos and Redpanda Connect.
+	_ "github.com/redpanda-data/benthos/v4/public/components/io"
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
+	_ "github.com/redpanda-data/connect/v4/public/components/amqp09"
+	_ "github.com/redpanda-data/connect/v4/public/components/kafka"
+	_ "github.com/redpanda-data/connect/v4/public/components/mqtt"
+	_ "github.com/redpanda-data/connect/v4/public/components/nats"
+	_ "github.com/redpanda-data/connect/v4/public/components/prometheus"
+	_ "github.com/redpanda-data/connect/v4/public/components/redis"
+	_ "github.com/redpanda-data/connect/v4/public/components/sql/base"
+
+	// Drivers of the sql components.
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
+	_ "modernc.org/sqlite"
+
+	"github.com/wisepops-connect/wisepops-connect/command"
+
+	// Our plugins.
+	_ "github.com/wisepops-connect/wisepops-connect/input"
+	_ "github.com/wisepops-connect/wisepops-connect/processor"
+)
+
+// version and date are set by the linker.
+var (
+	version = "dev"
+	date    = ""
+)
+
+func main() {
+	service.RunCLI(
+		context.Background(),
+		service.CLIOptSetVersion(version, date),
+		service.CLIOptSetBinaryName("wisepops-connect"),
+		service.CLIOptSetProductName("Wisepops Connect"),
+		service.CLIOptSetDocumentationURL("https://github.com/wisepops-connect/wisepops-connect"),
+		service.CLIOptAddCommand(command.Sandbox()),
+	)
+}

@@ -1,0 +1,246 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// DefaultAPIKey is the key that a [Service] demands where none is given.
+	DefaultAPIKey = "demo"
+
+	// DefaultSpacing is the mean distance between two past submissions. Where
+	// there are so many that they would span more than a year, they are closer.
+	DefaultSpacing = 2 * time.Minute
+
+	longestPast = 365 * 24 * time.Hour
+)
+
+// DefaultStart is when the past contacts begin.
+var DefaultStart = time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// Options configure a [Service]. The zero value is a website without contacts.
+type Options struct {
+	// APIKey is demanded of every request: its one Authorization header must be
+	// exactly `WISEPOPS-API key="KEY"`. Empty means [DefaultAPIKey].
+	APIKey string
+
+	// Seed determines the past contacts, byte for byte, and what live visitors
+	// type.
+	Seed uint64
+
+	// Contacts is how many past contacts there are at the start. The first is
+	// collected at Start.
+	Contacts int
+
+	// Start is when the past contacts begin. Zero means [DefaultStart].
+	Start time.Time
+
+	// Spacing is the mean distance between two past submissions, each of one to
+	// three contacts. Distances are drawn from half to one and a half of it.
+	// Zero means [DefaultSpacing]; the least is a millisecond.
+	Spacing time.Duration
+
+	// Burst puts this many past contacts into one and the same millisecond:
+	// once, in the middle (the contact at index (Contacts-Burst)/2 is its
+	// first), or every BurstEvery-th submission. Outside of bursts only contacts
+	// of one submission share a millisecond; a Burst of 1 gives every past
+	// contact its own.
+	Burst int
+
+	// BurstEvery repeats the Burst: with 1, all past contacts come in ties of
+	// Burst.
+	BurstEvery int
+
+	// Clock is the server's time: of the Date header and of live contacts. It
+	// is called concurrently. Nil means [time.Now].
+	Clock func() time.Time
+
+	Switches
+}
+
+// Switches choose among the answers to what the documentation of the API leaves
+// open. The zero value is what its examples suggest.
+type Switches struct {
+	// ExclusiveBound leaves out the contacts of the very instant that
+	// collected_after names. By default they are served.
+	ExclusiveBound bool
+
+	// SecondBound cuts collected_after to whole seconds before comparing.
+	SecondBound bool
+
+	// SecondTimes keeps and serves collected_at with second precision.
+	SecondTimes bool
+
+	// Order is the order in which contacts are served.
+	Order Order
+
+	// PageCap silently cuts a larger page_size to this. Pages then begin at
+	// multiples of PageCap, so that reading page by page loses nothing. Zero
+	// means no cap.
+	PageCap int
+
+	// PageCapSkips has pages begin at multiples of the page_size asked for
+	// although PageCap cut them: what lies between is on no page.
+	PageCapSkips bool
+
+	// FailedCallsFree charges only calls answered with 2xx, see [Calls.Charged].
+	FailedCallsFree bool
+
+	// PlainFields leaves only strings in the fields of generated contacts: no
+	// null, number, boolean or nested value.
+	PlainFields bool
+
+	// Late dates live submissions up to this long before the clock: contacts
+	// that appear late. See [Service.Visit].
+	Late time.Duration
+}
+
+// Service is the stand-in of one website's API. It is safe for concurrent use,
+// and owns no goroutine.
+type Service struct {
+	opts   Options
+	header string
+	routes map[string]endpoint
+	calls  ledger
+
+	control atomic.Pointer[func(*http.Request) *Fault]
+	hangMu  sync.Mutex
+	hang    chan struct{} // closed and replaced by Release
+
+	mu    sync.RWMutex // guards store and gen
+	store store
+	gen   generator
+}
+
+// endpoint holds what answers a path, by method.
+type endpoint map[string]func(*Service, *http.Request) answer
+
+// answer is a response before faults are applied. The bytes are not modified
+// once they stand here.
+type answer struct {
+	status      int
+	contentType string
+	body        [][]byte
+	header      http.Header // further ones
+}
+
+// New returns a service with its past contacts in place. A million take a
+// second or two, and about as much memory as their JSON.
+func New(opts Options) *Service {
+	if opts.APIKey == "" {
+		opts.APIKey = DefaultAPIKey
+	}
+	if opts.Start.IsZero() {
+		opts.Start = DefaultStart
+	}
+	if opts.Spacing == 0 {
+		opts.Spacing = DefaultSpacing
+		if opts.Contacts > 0 {
+			opts.Spacing = min(opts.Spacing, longestPast/time.Duration(opts.Contacts))
+		}
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	s := &Service{
+		opts:   opts,
+		header: `WISEPOPS-API key="` + opts.APIKey + `"`,
+		routes: map[string]endpoint{
+			"/contacts": {http.MethodGet: (*Service).getContacts},
+		},
+		hang:  make(chan struct{}),
+		store: store{seed: opts.Seed},
+		gen:   newGenerator(opts),
+	}
+	s.calls.failedFree = opts.FailedCallsFree
+	s.gen.past(opts, &s.store)
+	return s
+}
+
+// ServeHTTP answers one call, under /api2 or without it.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Before anybody can know of the request and call Release.
+	released := s.released()
+
+	path := strings.TrimPrefix(r.URL.Path, "/api2")
+	name := "other"
+	if _, known := s.routes[path]; known {
+		name = r.Method + " " + path
+	}
+	s.calls.arrived(name)
+
+	fault := s.faultOf(r)
+	if fault != nil {
+		if !fault.wait(r, released) {
+			s.calls.answered(0)
+			return
+		}
+		if fault.DropConnection {
+			s.calls.answered(0)
+			panic(http.ErrAbortHandler)
+		}
+	}
+	a := fault.apply(func() answer { return s.answer(r, path) })
+	s.write(w, a, fault)
+}
+
+func (s *Service) answer(r *http.Request, path string) answer {
+	if keys := r.Header.Values("Authorization"); len(keys) != 1 || keys[0] != s.header {
+		return refusal(http.StatusUnauthorized, "the API key is missing or wrong")
+	}
+	methods, ok := s.routes[path]
+	if !ok {
+		return refusal(http.StatusNotFound, "there is no such endpoint")
+	}
+	handle, ok := methods[r.Method]
+	if !ok {
+		a := refusal(http.StatusMethodNotAllowed, "the endpoint does not know this method")
+		a.header = http.Header{"Allow": nil}
+		for method := range methods {
+			a.header.Add("Allow", method)
+		}
+		return a
+	}
+	return handle(s, r)
+}
+
+func (s *Service) write(w http.ResponseWriter, a answer, fault *Fault) {
+	length := 0
+	for _, piece := range a.body {
+		length += len(piece)
+	}
+	h := w.Header()
+	h.Set("Content-Type", a.contentType)
+	h.Set("Content-Length", strconv.Itoa(length))
+	h.Set("Date", s.opts.Clock().UTC().Format(http.TimeFormat))
+	for name, values := range a.header {
+		h[name] = values
+	}
+	s.calls.answered(a.status)
+	w.WriteHeader(a.status)
+
+	left := length
+	if fault != nil && fault.CutBody {
+		// The server closes a connection on which less was sent than declared.
+		left = length / 2
+	}
+	for _, piece := range a.body {
+		piece = piece[:min(len(piece), left)]
+		left -= len(piece)
+		if _, err := w.Write(piece); err != nil {
+			return // the client has gone
+		}
+	}
+}
+
+// refusal is an answer with an error in JSON.
+func refusal(status int, message string) answer {
+	body, _ := json.Marshal(map[string]string{"error": message})
+	return answer{status: status, contentType: "application/json", body: [][]byte{body}}
+}

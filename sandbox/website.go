@@ -1,0 +1,165 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Contact is one contact that the service knows.
+type Contact struct {
+	// CollectedAt is in UTC, in the precision that the service keeps:
+	// milliseconds, or seconds with [Switches.SecondTimes].
+	CollectedAt time.Time
+
+	WisepopID int64
+
+	// Email is the contact's email address, unique among generated contacts.
+	Email string
+
+	// Raw is the contact's JSON as it is served. It must not be modified.
+	Raw []byte
+}
+
+// Add makes contacts appear now, in their place by CollectedAt, even where later
+// ones were served already. The zero CollectedAt means the clock's time. Where
+// Raw is nil the contact is made up around what is given; otherwise Raw is served
+// as it is.
+func (s *Service) Add(contacts ...Contact) {
+	now := s.opts.Clock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rows := make([]row, 0, len(contacts))
+	for _, c := range contacts {
+		if c.CollectedAt.IsZero() {
+			c.CollectedAt = now
+		}
+		if c.Raw != nil {
+			rows = append(rows, s.keepRaw(c))
+			continue
+		}
+		v := s.gen.visitor()
+		if c.WisepopID == 0 {
+			c.WisepopID = v.popup.id
+		}
+		rows = append(rows, s.gen.contactOf(&s.store, v, 0, c.CollectedAt.UnixMilli(), c.WisepopID, c.Email))
+	}
+	s.store.insert(rows...)
+}
+
+// AddRaw adds a contact of any bytes, such as one with a malformed timestamp, at
+// the place that collectedAt gives it. Its pop-up and email address are read from
+// the bytes where these can be read.
+func (s *Service) AddRaw(collectedAt time.Time, raw []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.store.insert(s.keepRaw(Contact{CollectedAt: collectedAt, Raw: raw}))
+}
+
+func (s *Service) keepRaw(c Contact) row {
+	r := s.store.keep(c.Raw)
+	if s.opts.SecondTimes {
+		c.CollectedAt = c.CollectedAt.Truncate(time.Second)
+	}
+	r.at = c.CollectedAt.UnixMilli()
+
+	var read struct {
+		WisepopID int64          `json:"wisepop_id"`
+		Fields    map[string]any `json:"fields"`
+	}
+	_ = json.Unmarshal(c.Raw, &read) // what cannot be read stays zero
+	r.wisepopID = c.WisepopID
+	if r.wisepopID == 0 {
+		r.wisepopID = read.WisepopID
+	}
+	for _, key := range slices.Sorted(maps.Keys(read.Fields)) {
+		if value, ok := read.Fields[key].(string); ok && c.Email == "" && strings.Contains(value, "@") {
+			c.Email = value
+		}
+	}
+	if i := bytes.Index(c.Raw, []byte(c.Email)); i > 0 {
+		r.emailOff, r.emailLen = uint32(i), uint32(len(c.Email))
+	}
+	return r
+}
+
+// Delete removes the contacts with an email address, in whatever case, and
+// returns how many there were.
+func (s *Service) Delete(email string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.store.rows)
+	s.store.rows = slices.DeleteFunc(s.store.rows, func(r row) bool {
+		return r.emailLen > 0 && bytes.EqualFold(s.store.email(r), []byte(email))
+	})
+	s.store.permutation = nil
+	return before - len(s.store.rows)
+}
+
+// Contacts returns all contacts, oldest first, those of one instant in the order
+// of their arrival.
+func (s *Service) Contacts() []Contact {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	contacts := make([]Contact, len(s.store.rows))
+	for i, r := range s.store.rows {
+		contacts[i] = Contact{
+			CollectedAt: time.UnixMilli(r.at).UTC(),
+			WisepopID:   r.wisepopID,
+			Email:       string(s.store.email(r)),
+			Raw:         s.store.raw(r),
+		}
+	}
+	return contacts
+}
+
+// Len returns how many contacts there are.
+func (s *Service) Len() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.store.rows)
+}
+
+// Visit lets visitors submit pop-ups until ctx ends, perSecond of them on
+// average, at irregular distances. Each submission is dated at the clock, or with
+// [Switches.Late] up to that long before it. Visit returns when ctx ends, at once
+// where perSecond is not positive; it starts no goroutine.
+func (s *Service) Visit(ctx context.Context, perSecond float64) {
+	if !(perSecond > 0) {
+		return
+	}
+	rng := rand.New(rand.NewPCG(s.opts.Seed, 0x76697369746f7273))
+	due := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		due = due.Add(time.Duration(rng.ExpFloat64() / perSecond * float64(time.Second)))
+		timer.Reset(time.Until(due))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			s.submit(rng)
+		}
+	}
+}
+
+func (s *Service) submit(rng *rand.Rand) {
+	at := s.opts.Clock()
+	if s.opts.Late > 0 {
+		at = at.Add(-time.Duration(rng.Int64N(int64(s.opts.Late))))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.gen.visitor()
+	rows := make([]row, v.blocks)
+	for block := range rows {
+		rows[block] = s.gen.contact(&s.store, v, block, at.UnixMilli())
+	}
+	s.store.insert(rows...)
+}

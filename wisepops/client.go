@@ -1,0 +1,347 @@
+package wisepops
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+const (
+	// DefaultBaseURL is where Wisepops serves its API.
+	DefaultBaseURL = "https://app.wisepops.com/api2"
+
+	// DefaultTimeout bounds one attempt, from the dial to the last byte.
+	DefaultTimeout = 30 * time.Second
+
+	// DefaultMaxRetries is how many attempts follow a failed first one.
+	DefaultMaxRetries = 3
+
+	maxResponseBytes = 64 << 20
+)
+
+// Limiter is asked before every attempt. It returns zero where the call may be
+// made, and otherwise how long to wait before asking again, which may be days.
+// A Benthos rate limit has this shape.
+type Limiter interface {
+	Access(ctx context.Context) (time.Duration, error)
+}
+
+// Attempt describes one HTTP exchange, for metrics and logs.
+type Attempt struct {
+	Endpoint string // such as "GET /contacts"
+	Status   int    // 0 where no answer came
+	Latency  time.Duration
+}
+
+// Options configure a [Client]. The zero value of each field but APIKey means
+// its default; a MaxRetries of 0 means no retry.
+type Options struct {
+	APIKey     string        // required
+	BaseURL    string        // [DefaultBaseURL]; plain http only on loopback
+	Timeout    time.Duration // of one attempt; [DefaultTimeout]
+	MaxRetries int           // attempts after a failed first one
+
+	// BackOff spaces the retries, with jitter. Where MaxElapsedTime is set, a
+	// wait that would end later, such as a long Retry-After, is not begun: the
+	// error is returned, and RetryAfter in it says how long to wait.
+	BackOff backoff.ExponentialBackOff
+
+	Limiter   Limiter             // none
+	Transport http.RoundTripper   // a pool of kept-alive connections
+	OnAttempt func(Attempt)       // none; called after each exchange
+	OnWait    func(time.Duration) // none; called before each wait for the Limiter
+}
+
+// Client calls the API of one website. It is safe for concurrent use.
+type Client struct {
+	opts   Options
+	base   string
+	header string
+	http   *http.Client
+}
+
+// New returns a client, or an error that names the option at fault (by its name
+// in configuration files: api_key, base_url, timeout, max_retries). It makes no
+// call.
+func New(opts Options) (*Client, error) {
+	opts.APIKey = strings.TrimSpace(opts.APIKey)
+	if opts.APIKey == "" {
+		return nil, errors.New("api_key is empty: set it to the API key of the website, or set the environment variable that it is read from")
+	}
+	if strings.ContainsFunc(opts.APIKey, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' }) {
+		return nil, errors.New("api_key holds a character that no API key has (a quote, white space or a control character)")
+	}
+	base, err := parseBaseURL(opts.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Timeout < 0 {
+		return nil, errors.New("timeout must not be negative")
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	if opts.MaxRetries < 0 {
+		return nil, errors.New("max_retries must not be negative")
+	}
+	opts.BackOff = withBackOffDefaults(opts.BackOff)
+	if opts.Transport == nil {
+		opts.Transport = newTransport()
+	}
+	return &Client{
+		opts:   opts,
+		base:   base,
+		header: `WISEPOPS-API key="` + opts.APIKey + `"`,
+		http: &http.Client{
+			Transport:     opts.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// CloseIdleConnections releases the kept-alive connections.
+func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+
+func parseBaseURL(s string) (string, error) {
+	if s == "" {
+		s = DefaultBaseURL
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return "", errors.New("base_url is not a URL: it looks like " + DefaultBaseURL)
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", errors.New("base_url must not hold credentials, a query string or a fragment")
+	}
+	switch u.Scheme {
+	case "https":
+	case "http":
+		if !isLoopback(u.Hostname()) {
+			return "", fmt.Errorf("base_url is plain http to %s, which would send the key in the clear: use https (plain http is for loopback addresses)", u.Hostname())
+		}
+	default:
+		return "", errors.New("base_url must begin with https://")
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func withBackOffDefaults(b backoff.ExponentialBackOff) backoff.ExponentialBackOff {
+	d := backoff.NewExponentialBackOff()
+	if b.InitialInterval > 0 {
+		d.InitialInterval = b.InitialInterval
+	}
+	if b.MaxInterval > 0 {
+		d.MaxInterval = b.MaxInterval
+	}
+	d.MaxElapsedTime = b.MaxElapsedTime
+	return *d
+}
+
+func newTransport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	t = t.Clone()
+	t.MaxIdleConnsPerHost = 64
+	return t
+}
+
+type request struct {
+	method, path string
+	query        url.Values
+	maxRetries   int
+	sizeHint     int // of the response body, in bytes
+}
+
+func (r *request) endpoint() string { return r.method + " " + r.path }
+
+type response struct {
+	body []byte
+	date time.Time // the server's clock, in whole seconds; zero where unknown
+}
+
+// do makes attempts until one succeeds, fails for good, or the retries are used
+// up.
+func (c *Client) do(ctx context.Context, req *request) (*response, error) {
+	boff := c.opts.BackOff
+	boff.Reset()
+	for attempt := 0; ; attempt++ {
+		if err := c.awaitPermission(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", req.endpoint(), err)
+		}
+		res, err := c.attempt(ctx, req)
+		if err == nil || attempt >= req.maxRetries || !isTemporary(err) || ctx.Err() != nil {
+			return res, err
+		}
+		wait := boff.NextBackOff()
+		if wait == backoff.Stop {
+			return nil, err
+		}
+		if apiErr, ok := errors.AsType[*APIError](err); ok && apiErr.RetryAfter > wait {
+			wait = apiErr.RetryAfter
+			if limit := boff.MaxElapsedTime; limit > 0 && wait > limit-boff.GetElapsedTime() {
+				return nil, err
+			}
+		}
+		if sleep(ctx, wait) != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c *Client) awaitPermission(ctx context.Context) error {
+	for c.opts.Limiter != nil {
+		wait, err := c.opts.Limiter.Access(ctx)
+		if err != nil {
+			return fmt.Errorf("asking the rate limit: %w", err)
+		}
+		if wait <= 0 {
+			break
+		}
+		if c.opts.OnWait != nil {
+			c.opts.OnWait(wait)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return fmt.Errorf("waiting for the rate limit: %w", err)
+		}
+	}
+	return ctx.Err()
+}
+
+func (c *Client) attempt(ctx context.Context, req *request) (*response, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+
+	target := c.base + req.path
+	if len(req.query) > 0 {
+		target += "?" + req.query.Encode()
+	}
+	hreq, err := http.NewRequestWithContext(ctx, req.method, target, http.NoBody)
+	if err != nil {
+		return nil, newTransportError(req.endpoint(), err)
+	}
+	hreq.Header.Set("Authorization", c.header)
+	hreq.Header.Set("Accept", "application/json")
+	hreq.Header.Set("User-Agent", "wisepops-connect")
+
+	start := time.Now()
+	res, status, err := c.exchange(hreq, req)
+	if c.opts.OnAttempt != nil {
+		c.opts.OnAttempt(Attempt{Endpoint: req.endpoint(), Status: status, Latency: time.Since(start)})
+	}
+	return res, err
+}
+
+func (c *Client) exchange(hreq *http.Request, req *request) (*response, int, error) {
+	hres, err := c.http.Do(hreq)
+	if err != nil {
+		return nil, 0, newTransportError(req.endpoint(), err)
+	}
+	defer func() { _ = hres.Body.Close() }()
+
+	date, _ := http.ParseTime(hres.Header.Get("Date"))
+	if hres.StatusCode < 200 || hres.StatusCode > 299 {
+		// A short error body is read so that the connection can be used again.
+		_, _ = io.CopyN(io.Discard, hres.Body, 64<<10)
+		return nil, hres.StatusCode, &APIError{
+			Endpoint:   req.endpoint(),
+			Status:     hres.StatusCode,
+			RetryAfter: retryAfter(hres.Header.Get("Retry-After"), date),
+		}
+	}
+	body, err := readBody(hres, req.sizeHint)
+	if err != nil {
+		return nil, 0, newTransportError(req.endpoint(), err)
+	}
+	return &response{body: body, date: date}, hres.StatusCode, nil
+}
+
+func readBody(hres *http.Response, sizeHint int) ([]byte, error) {
+	if hres.ContentLength > maxResponseBytes {
+		return nil, ErrResponseTooLarge
+	}
+	size := int64(sizeHint)
+	if hres.ContentLength >= 0 {
+		size = hres.ContentLength
+	}
+	// bytes.Buffer grows before it learns of the end of the body, unless there
+	// is room for one more read.
+	buf := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	n, err := buf.ReadFrom(io.LimitReader(hres.Body, maxResponseBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > maxResponseBytes {
+		return nil, ErrResponseTooLarge
+	}
+	return buf.Bytes(), nil
+}
+
+func isTemporary(err error) bool {
+	if apiErr, ok := errors.AsType[*APIError](err); ok {
+		return apiErr.temporary()
+	}
+	if trErr, ok := errors.AsType[*TransportError](err); ok {
+		return !errors.Is(trErr, ErrResponseTooLarge)
+	}
+	return false
+}
+
+// retryAfter reads the two forms of Retry-After. A date is taken against the
+// server's own clock where that is known, since ours may be off.
+func retryAfter(value string, now time.Time) time.Duration {
+	const longest = time.Duration(1<<63 - 1)
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return 0
+	}
+	if isDigits(value) {
+		secs, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || secs > int64(longest/time.Second) {
+			return longest
+		}
+		return time.Duration(secs) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	if now.IsZero() {
+		now = time.Now()
+	}
+	return max(0, at.Sub(now))
+}
+
+func isDigits(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,118 @@
+package wisepops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// MaxPageSize is the largest page that GET /contacts serves.
+const MaxPageSize = 1000
+
+// ContactsRequest asks for one page of contacts (GET /contacts).
+type ContactsRequest struct {
+	// CollectedAfter bounds the contacts from below; zero for all of them. It is
+	// sent in milliseconds, rounded down. Whether the API includes the instant
+	// itself, or cuts it to seconds, is not documented.
+	CollectedAfter time.Time
+
+	WisepopID int64 // limits to one pop-up; 0 for all
+	PageSize  int   // 1 to [MaxPageSize]; 0 for the API's default, 100
+	Page      int   // from 1; 0 is the first
+
+	// NoRetry makes one attempt only, whatever the client's MaxRetries.
+	NoRetry bool
+
+	// SizeHint is the expected length of the answer in bytes, such as the last
+	// page's: it saves copies where the API does not announce the length.
+	SizeHint int
+}
+
+// ContactsPage is one page of contacts in the API's order, which is not
+// documented.
+type ContactsPage struct {
+	Contacts []Contact
+	Date     time.Time // the server's clock (Date header, whole seconds); zero where unknown
+	Size     int       // length of the answer in bytes
+}
+
+// Contact is what one pop-up collected from one visitor.
+type Contact struct {
+	// Raw is the contact's own JSON, byte for byte. It shares memory with the
+	// other contacts of its page: treat it as read-only.
+	Raw []byte
+
+	ID          ID        // see [ContactID]
+	CollectedAt time.Time // UTC; zero where missing or not a time
+	WisepopID   string    // as written; empty where missing
+}
+
+// Contacts returns one page of the contacts that pop-ups collected.
+//
+// Errors: [APIError], [TransportError], [FormatError], or those of the
+// [Limiter] and the context.
+func (c *Client) Contacts(ctx context.Context, r ContactsRequest) (*ContactsPage, error) {
+	if r.PageSize < 0 || r.PageSize > MaxPageSize {
+		return nil, fmt.Errorf("page_size must be between 1 and %d", MaxPageSize)
+	}
+	if r.Page < 0 {
+		return nil, errors.New("page must be at least 1")
+	}
+	query := url.Values{}
+	if !r.CollectedAfter.IsZero() {
+		query.Set("collected_after", FormatTime(r.CollectedAfter))
+	}
+	if r.WisepopID != 0 {
+		query.Set("wisepop_id", strconv.FormatInt(r.WisepopID, 10))
+	}
+	if r.PageSize != 0 {
+		query.Set("page_size", strconv.Itoa(r.PageSize))
+	}
+	if r.Page > 1 {
+		query.Set("page", strconv.Itoa(r.Page))
+	}
+	req := &request{method: http.MethodGet, path: "/contacts", query: query, maxRetries: c.opts.MaxRetries, sizeHint: r.SizeHint}
+	if r.NoRetry {
+		req.maxRetries = 0
+	}
+	res, err := c.do(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	contacts, err := ParseContacts(res.body)
+	if err != nil {
+		return nil, &FormatError{Endpoint: req.endpoint(), Reason: err.Error()}
+	}
+	return &ContactsPage{Contacts: contacts, Date: res.date, Size: len(res.body)}, nil
+}
+
+// ParseContacts cuts a JSON array of contacts, as GET /contacts answers and hooks
+// receive, without decoding or copying it: the contacts share memory with body,
+// which must not be changed afterwards. An element that is not an object is kept, with
+// an id but no time. The error does not quote the body.
+func ParseContacts(body []byte) ([]Contact, error) {
+	if !validJSON(body) {
+		return nil, errors.New("the answer is not JSON")
+	}
+	page := gjson.Parse(text(body))
+	if !page.IsArray() {
+		return nil, errors.New("the answer is JSON, but not an array of contacts")
+	}
+	var p contactParser
+	var contacts []Contact
+	page.ForEach(func(_, v gjson.Result) bool {
+		if contacts == nil {
+			contacts = make([]Contact, 0, len(body)/len(v.Raw)+1)
+		}
+		end := v.Index + len(v.Raw)
+		contacts = append(contacts, p.parse(v, body[v.Index:end:end]))
+		return true
+	})
+	return contacts, nil
+}

@@ -1,0 +1,27 @@
+package wisepops
+
+import (
+	"errors"
+	"time"
+)
+
+// TimeLayout is how the API writes instants: RFC 3339, UTC, milliseconds.
+const TimeLayout = "2006-01-02T15:04:05.000Z07:00"
+
+var errTime = errors.New("not an RFC 3339 time")
+
+// ParseTime reads an instant as the API writes them: RFC 3339 with any fraction
+// and any zone, and also the forms without a colon in the zone or without a
+// zone (then UTC, as in GET /wisepops). The result is in UTC. The error does not
+// quote the text.
+func ParseTime(s string) (time.Time, error) {
+	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05", time.DateTime} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, errTime
+}
+
+// FormatTime writes an instant as the API does: RFC 3339, UTC, milliseconds.
+func FormatTime(t time.Time) string { return t.UTC().Format(TimeLayout) }
