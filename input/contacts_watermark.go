@@ -30,7 +30,11 @@ const (
 	minPageCap   = 100
 	pageCapUnits = 50
 
-	maxSamePages = 3
+	// Where contacts arrive while an API that serves newest contacts first is read,
+	// the same page comes again by right. That many of them, and pages, are not
+	// expected to arrive just so.
+	maxSamePages    = 3
+	maxSameContacts = 60
 )
 
 var errSamePage = errors.New("the API answers the same page again and again, whatever page is asked for: nothing more can be read past it")
@@ -312,13 +316,12 @@ func (w *watermark) askOn() {
 }
 
 // checkSamePage tells an API that ignores the page number, which would be asked
-// for ever. A page of a single contact comes again where new ones arrive before
-// it.
+// for ever.
 func (w *watermark) checkSamePage(contacts []wisepops.Contact) error {
-	if len(contacts) < 2 || w.next.page == 1 {
+	if len(contacts) == 0 || w.next.page == 1 {
 		w.same = 0
 	} else if ends := [2]wisepops.ID{contacts[0].ID, contacts[len(contacts)-1].ID}; ends == w.lastPage {
-		if w.same++; w.same >= maxSamePages {
+		if w.same++; w.same >= maxSamePages && w.same*len(contacts) >= maxSameContacts {
 			return errSamePage
 		}
 	} else {

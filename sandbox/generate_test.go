@@ -43,11 +43,14 @@ func TestPastBeginsAtStartAndKeepsItsSpacing(t *testing.T) {
 	require.Len(t, contacts, 2000)
 	assert.Equal(t, 2000, s.Len())
 	assert.Equal(t, start, contacts[0].CollectedAt)
+	gaps := map[time.Duration]bool{}
 	for i := range contacts[1:] {
 		gap := contacts[i+1].CollectedAt.Sub(contacts[i].CollectedAt)
+		gaps[gap] = true
 		require.GreaterOrEqual(t, gap, 30*time.Second)
 		require.Less(t, gap, 90*time.Second)
 	}
+	assert.Greater(t, len(gaps), 1800)
 	mean := contacts[1999].CollectedAt.Sub(start) / 1999
 	assert.InDelta(t, 60, mean.Seconds(), 2)
 }
@@ -82,6 +85,15 @@ func TestBurstSharesOneMillisecondInTheMiddle(t *testing.T) {
 	}
 	for _, size := range ties(contacts) {
 		assert.True(t, size <= 3 || size == 3000, size)
+	}
+}
+
+func TestBurstBeginsWhereItShouldWhateverTheSeed(t *testing.T) {
+	for seed := range uint64(30) {
+		contacts := sandbox.New(sandbox.Options{Seed: seed, Contacts: 100, Burst: 40}).Contacts()
+		for i, c := range contacts {
+			require.Equal(t, i >= 30 && i < 70, c.CollectedAt.Equal(contacts[30].CollectedAt), "seed %d, contact %d", seed, i)
+		}
 	}
 }
 
@@ -209,6 +221,24 @@ func TestPhoneNumbersAreValidInTheirCountry(t *testing.T) {
 	assert.True(t, forms["international true, spaced true"])
 	assert.True(t, forms["international true, spaced false"])
 	assert.True(t, forms["international false, spaced true"])
+}
+
+func TestTextsAreSpelledInBothWays(t *testing.T) {
+	spellings := map[string]bool{}
+	text := regexp.MustCompile(`"What would you like to see\?":("(?:[^"\\]|\\.)*")`)
+	for _, c := range sandbox.New(sandbox.Options{Contacts: 3000}).Contacts() {
+		if found := text.FindSubmatch(c.Raw); found != nil {
+			spellings[string(found[1])] = true
+		}
+	}
+	for _, want := range []string{
+		`"C:\\temp & <b>bold</b>"`, `"C:\\temp & <b>bold<\/b>"`,
+		`"Grüße aus Köln 👋🏽"`, `"Gr\u00fc\u00dfe aus K\u00f6ln \ud83d\udc4b\ud83c\udffd"`,
+		`"Rue de la Paix 5\nBât. C"`, `"Rue de la Paix 5\nB\u00e2t. C"`,
+		`"He said \"no\" twice"`, `"  "`, `""`,
+	} {
+		assert.True(t, spellings[want], want)
+	}
 }
 
 func TestPlainFieldsAreStrings(t *testing.T) {

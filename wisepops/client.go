@@ -53,7 +53,8 @@ type Options struct {
 
 	// BackOff spaces the retries, with jitter. Where MaxElapsedTime is set, a
 	// wait that would end later, such as a long Retry-After, is not begun: the
-	// error is returned, and RetryAfter in it says how long to wait.
+	// error is returned, and RetryAfter in it says how long to wait. That time
+	// runs from the moment at which the Limiter allowed the first attempt.
 	BackOff backoff.ExponentialBackOff
 
 	Limiter   Limiter             // none
@@ -67,7 +68,6 @@ type Client struct {
 	opts   Options
 	base   string
 	header string
-	http   *http.Client
 }
 
 // New returns a client, or an error that names the option at fault (by its name
@@ -102,25 +102,25 @@ func New(opts Options) (*Client, error) {
 		opts:   opts,
 		base:   base,
 		header: `WISEPOPS-API key="` + opts.APIKey + `"`,
-		http: &http.Client{
-			Transport:     opts.Transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
 	}, nil
 }
 
 // CloseIdleConnections releases the kept-alive connections.
-func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+func (c *Client) CloseIdleConnections() {
+	if t, ok := c.opts.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
 
 func parseBaseURL(s string) (string, error) {
 	if s == "" {
 		s = DefaultBaseURL
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" {
+	u, err := url.Parse(strings.TrimSpace(s))
+	if err != nil || u.Hostname() == "" {
 		return "", errors.New("base_url is not a URL: it looks like " + DefaultBaseURL)
 	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return "", errors.New("base_url must not hold credentials, a query string or a fragment")
 	}
 	switch u.Scheme {
@@ -151,6 +151,12 @@ func withBackOffDefaults(b backoff.ExponentialBackOff) backoff.ExponentialBackOf
 	if b.MaxInterval > 0 {
 		d.MaxInterval = b.MaxInterval
 	}
+	if b.Multiplier > 0 {
+		d.Multiplier = b.Multiplier
+	}
+	if b.RandomizationFactor > 0 {
+		d.RandomizationFactor = b.RandomizationFactor
+	}
 	d.MaxElapsedTime = b.MaxElapsedTime
 	return *d
 }
@@ -162,6 +168,10 @@ func newTransport() http.RoundTripper {
 	}
 	t = t.Clone()
 	t.MaxIdleConnsPerHost = 64
+	// HTTP/2 would send the body that [Client.attempt] sets as an empty frame,
+	// and a GET with a body is what some gateways refuse.
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
 	return t
 }
 
@@ -183,10 +193,12 @@ type response struct {
 // up.
 func (c *Client) do(ctx context.Context, req *request) (*response, error) {
 	boff := c.opts.BackOff
-	boff.Reset()
 	for attempt := 0; ; attempt++ {
 		if err := c.awaitPermission(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", req.endpoint(), err)
+		}
+		if attempt == 0 {
+			boff.Reset()
 		}
 		res, err := c.attempt(ctx, req)
 		if err == nil || attempt >= req.maxRetries || !isTemporary(err) || ctx.Err() != nil {
@@ -202,14 +214,15 @@ func (c *Client) do(ctx context.Context, req *request) (*response, error) {
 				return nil, err
 			}
 		}
-		if sleep(ctx, wait) != nil {
-			return nil, err
+		if ctxErr := sleep(ctx, wait); ctxErr != nil {
+			return nil, fmt.Errorf("%w, and the wait to retry was cut short: %w", err, ctxErr)
 		}
 	}
 }
 
 func (c *Client) awaitPermission(ctx context.Context) error {
-	for c.opts.Limiter != nil {
+	// A call that will not be made must not be charged.
+	for ctx.Err() == nil && c.opts.Limiter != nil {
 		wait, err := c.opts.Limiter.Access(ctx)
 		if err != nil {
 			return fmt.Errorf("asking the rate limit: %w", err)
@@ -235,7 +248,10 @@ func (c *Client) attempt(ctx context.Context, req *request) (*response, error) {
 	if len(req.query) > 0 {
 		target += "?" + req.query.Encode()
 	}
-	hreq, err := http.NewRequestWithContext(ctx, req.method, target, http.NoBody)
+	// An empty body that cannot be rewound: net/http sends a request without a
+	// body again by itself, unseen by the Limiter, when a kept-alive connection
+	// breaks.
+	hreq, err := http.NewRequestWithContext(ctx, req.method, target, io.MultiReader())
 	if err != nil {
 		return nil, newTransportError(req.endpoint(), err)
 	}
@@ -252,7 +268,9 @@ func (c *Client) attempt(ctx context.Context, req *request) (*response, error) {
 }
 
 func (c *Client) exchange(hreq *http.Request, req *request) (*response, int, error) {
-	hres, err := c.http.Do(hreq)
+	// Not http.Client: it follows redirects, and parses (and quotes) a Location
+	// even when told not to.
+	hres, err := c.opts.Transport.RoundTrip(hreq)
 	if err != nil {
 		return nil, 0, newTransportError(req.endpoint(), err)
 	}
@@ -279,7 +297,7 @@ func readBody(hres *http.Response, sizeHint int) ([]byte, error) {
 	if hres.ContentLength > maxResponseBytes {
 		return nil, ErrResponseTooLarge
 	}
-	size := int64(sizeHint)
+	size := int64(min(max(sizeHint, 0), maxResponseBytes))
 	if hres.ContentLength >= 0 {
 		size = hres.ContentLength
 	}

@@ -5,14 +5,12 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
+	"time"
+	"unicode/utf16"
 	"unicode/utf8"
-	"unsafe"
-
-	"github.com/tidwall/gjson"
 )
 
 // ID identifies a contact: the first 16 bytes of a SHA-256. The API has no id
@@ -30,14 +28,17 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 //
 // The id is the first half of the SHA-256 of three lines joined by "\n":
 //
-//   - wisepop_id, as it is written (empty where it is missing);
-//   - collected_at in milliseconds since 1970, or the text itself where it is
-//     not a time;
+//   - wisepop_id, as it is written (a string without its quotes);
+//   - collected_at in milliseconds since 1970, or as JSON in canonical form
+//     where it is not a time;
 //   - fields as JSON in canonical form: no white space, the keys of objects
 //     sorted by code point (of a repeated key the last one), strings with only
 //     the escapes that JSON demands (\" \\ \b \t \n \f \r, \u00xx for other
 //     control characters), numbers as they are written. Missing, null and []
 //     are the same as {}.
+//
+// A wisepop_id or a collected_at that is missing or null is an empty line. What
+// is not UTF-8 in a string counts as U+FFFD, as in encoding/json.
 //
 // A test vector, whose value any SHA-256 tool confirms: the contact
 //
@@ -53,38 +54,50 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 //
 // The error says that raw is not a JSON object, and does not quote it.
 func ContactID(raw []byte) (string, error) {
-	if !validJSON(raw) {
+	p := contactParser{scanner: scanner{data: raw}}
+	end := p.value(p.skipSpace(0), 0)
+	if p.skipSpace(end) != len(raw) {
 		return "", errors.New("a contact must be a JSON object, and this is not JSON")
 	}
-	v := gjson.Parse(text(raw))
-	if !v.IsObject() {
+	if p.first(0) != '{' {
 		return "", errors.New("a contact must be a JSON object, and this is another JSON value")
 	}
-	var p contactParser
-	return p.parse(v, raw).ID.String(), nil
+	return p.contact().ID.String(), nil
+}
+
+// contactParser makes contacts of what its scanner listed. It holds the buffers
+// that the contacts of one page share.
+type contactParser struct {
+	scanner
+	buf       []byte   // what the id is the hash of
+	decoded   []byte   // the strings of one contact that hold escapes
+	members   []member // a stack: nested objects use its end
+	wisepopID string   // of the contact before, likely the next one's too
 }
 
 type member struct {
-	key   string
-	value gjson.Result
+	key   []byte
+	value int
 }
 
-// contactParser holds the buffers that contacts of one page share.
-type contactParser struct {
-	buf     []byte
-	members []member // a stack: nested objects use its end
-}
-
-func (p *contactParser) parse(v gjson.Result, raw []byte) Contact {
-	c := Contact{Raw: raw}
-	if !v.IsObject() {
-		p.buf = append(append(p.buf[:0], "\n\n"...), raw...)
+// contact returns the contact that the scanner listed.
+func (p *contactParser) contact() Contact {
+	p.buf, p.decoded = p.buf[:0], p.decoded[:0]
+	root := p.nodes[0]
+	c := Contact{Raw: p.data[root.start:root.end:root.end]}
+	if p.first(0) != '{' {
+		p.appendCanonical(0)
 		c.ID = p.sum()
 		return c
 	}
-	var wisepopID, collectedAt, fields gjson.Result
-	v.ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
+	var wisepopID, collectedAt, fields int // 0, which is the contact itself, where missing
+	for key := 1; key < root.next; {
+		value := key + 1
+		next := p.nodes[value].next
+		if p.first(value) == 'n' {
+			value = 0
+		}
+		switch string(p.text(key)) {
 		case "wisepop_id":
 			wisepopID = value
 		case "collected_at":
@@ -92,27 +105,18 @@ func (p *contactParser) parse(v gjson.Result, raw []byte) Contact {
 		case "fields":
 			fields = value
 		}
-		return true
-	})
-
-	switch wisepopID.Type {
-	case gjson.Number:
-		c.WisepopID = wisepopID.Raw
-	case gjson.String:
-		c.WisepopID = wisepopID.Str
-	default:
+		key = next
 	}
-	p.buf = append(append(p.buf[:0], c.WisepopID...), '\n')
-	if t, err := ParseTime(collectedAt.Str); err == nil && collectedAt.Type == gjson.String {
-		c.CollectedAt = t
-		p.buf = strconv.AppendInt(p.buf, t.UnixMilli(), 10)
-	} else {
-		p.buf = append(p.buf, collectedAt.Raw...)
+
+	if wisepopID > 0 {
+		c.WisepopID = p.appendWisepopID(wisepopID)
 	}
 	p.buf = append(p.buf, '\n')
-	if fields.IsObject() {
-		p.appendCanonical(fields)
-	} else if !fields.Exists() || fields.Type == gjson.Null || (fields.IsArray() && isEmptyArray(fields.Raw)) {
+	if collectedAt > 0 {
+		c.CollectedAt = p.appendTime(collectedAt)
+	}
+	p.buf = append(p.buf, '\n')
+	if fields == 0 || p.isEmptyArray(fields) {
 		p.buf = append(p.buf, "{}"...)
 	} else {
 		p.appendCanonical(fields)
@@ -121,9 +125,36 @@ func (p *contactParser) parse(v gjson.Result, raw []byte) Contact {
 	return c
 }
 
+func (p *contactParser) appendWisepopID(n int) string {
+	switch p.first(n) {
+	case '"':
+		p.buf = append(p.buf, p.text(n)...)
+	case '{', '[', 't', 'f':
+		p.appendCanonical(n)
+		return ""
+	default:
+		p.buf = append(p.buf, p.literal(n)...)
+	}
+	if string(p.buf) != p.wisepopID {
+		p.wisepopID = string(p.buf)
+	}
+	return p.wisepopID
+}
+
+func (p *contactParser) appendTime(n int) time.Time {
+	if p.first(n) == '"' {
+		if t, err := ParseTime(string(p.text(n))); err == nil {
+			p.buf = strconv.AppendInt(p.buf, t.UnixMilli(), 10)
+			return t
+		}
+	}
+	p.appendCanonical(n)
+	return time.Time{}
+}
+
 // isEmptyArray tells an empty array, which is how PHP writes an empty object.
-func isEmptyArray(raw string) bool {
-	return len(bytes.TrimSpace([]byte(raw[1:len(raw)-1]))) == 0
+func (p *contactParser) isEmptyArray(n int) bool {
+	return p.first(n) == '[' && p.nodes[n].next == n+1
 }
 
 func (p *contactParser) sum() (id ID) {
@@ -132,50 +163,46 @@ func (p *contactParser) sum() (id ID) {
 	return id
 }
 
-func (p *contactParser) appendCanonical(v gjson.Result) {
-	switch {
-	case v.Type == gjson.String:
-		p.appendString(v.Raw, v.Str)
-	case v.IsObject():
-		p.appendObject(v)
-	case v.IsArray():
+func (p *contactParser) appendCanonical(n int) {
+	switch p.first(n) {
+	case '"':
+		p.appendString(n)
+	case '{':
+		p.appendObject(n)
+	case '[':
 		p.buf = append(p.buf, '[')
-		first := true
-		v.ForEach(func(_, item gjson.Result) bool {
-			if !first {
+		for item := n + 1; item < p.nodes[n].next; item = p.nodes[item].next {
+			if item > n+1 {
 				p.buf = append(p.buf, ',')
 			}
-			first = false
 			p.appendCanonical(item)
-			return true
-		})
+		}
 		p.buf = append(p.buf, ']')
 	default:
-		p.buf = append(p.buf, v.Raw...)
+		p.buf = append(p.buf, p.literal(n)...)
 	}
 }
 
-func (p *contactParser) appendObject(v gjson.Result) {
+func (p *contactParser) appendObject(n int) {
 	start := len(p.members)
-	v.ForEach(func(key, value gjson.Result) bool {
-		p.members = append(p.members, member{key.Str, value})
-		return true
-	})
-	slices.SortStableFunc(p.members[start:], func(a, b member) int { return cmp.Compare(a.key, b.key) })
+	for key := n + 1; key < p.nodes[n].next; key = p.nodes[key+1].next {
+		p.members = append(p.members, member{p.text(key), key + 1})
+	}
 	end := len(p.members)
+	slices.SortFunc(p.members[start:], func(a, b member) int {
+		return cmp.Or(bytes.Compare(a.key, b.key), cmp.Compare(a.value, b.value))
+	})
 	p.buf = append(p.buf, '{')
-	first := true
 	for i := start; i < end; i++ {
 		// Nested objects grow the stack, so it is indexed anew each time.
 		m := p.members[i]
-		if i+1 < end && p.members[i+1].key == m.key {
+		if i+1 < end && bytes.Equal(p.members[i+1].key, m.key) {
 			continue
 		}
-		if !first {
+		if p.buf[len(p.buf)-1] != '{' {
 			p.buf = append(p.buf, ',')
 		}
-		first = false
-		p.appendString("", m.key)
+		p.appendString(m.value - 1)
 		p.buf = append(p.buf, ':')
 		p.appendCanonical(m.value)
 	}
@@ -183,18 +210,76 @@ func (p *contactParser) appendObject(v gjson.Result) {
 	p.members = p.members[:start]
 }
 
-// appendString writes decoded as a canonical JSON string; raw is its literal,
-// taken as it is where it holds no escape, or empty.
-func (p *contactParser) appendString(raw, decoded string) {
-	if len(raw) == len(decoded)+2 && utf8.ValidString(decoded) {
-		p.buf = append(p.buf, raw...)
+// text returns what the string at n stands for. It is valid until the next
+// contact.
+func (p *contactParser) text(n int) []byte {
+	lit := p.literal(n)
+	lit = lit[1 : len(lit)-1]
+	if p.nodes[n].plain || (bytes.IndexByte(lit, '\\') < 0 && utf8.Valid(lit)) {
+		return lit
+	}
+	start := len(p.decoded)
+	p.decoded = appendDecoded(p.decoded, lit)
+	return p.decoded[start:]
+}
+
+// appendDecoded resolves the escapes of a string. What is not UTF-8, and half
+// of a surrogate pair, becomes U+FFFD.
+func appendDecoded(dst, lit []byte) []byte {
+	for len(lit) > 0 {
+		if lit[0] != '\\' {
+			r, size := utf8.DecodeRune(lit)
+			dst = utf8.AppendRune(dst, r)
+			lit = lit[size:]
+			continue
+		}
+		c := lit[1]
+		if i := bytes.IndexByte([]byte("bfnrt"), c); i >= 0 {
+			dst = append(dst, "\b\f\n\r\t"[i])
+			lit = lit[2:]
+			continue
+		}
+		if c != 'u' {
+			dst = append(dst, c)
+			lit = lit[2:]
+			continue
+		}
+		r := unhex(lit[2:6])
+		lit = lit[6:]
+		if len(lit) >= 6 && lit[0] == '\\' && lit[1] == 'u' {
+			if pair := utf16.DecodeRune(r, unhex(lit[2:6])); pair != utf8.RuneError {
+				r = pair
+				lit = lit[6:]
+			}
+		}
+		dst = utf8.AppendRune(dst, r)
+	}
+	return dst
+}
+
+func unhex(b []byte) (r rune) {
+	for _, c := range b {
+		if isDigit(c) {
+			c -= '0'
+		} else {
+			c = (c | 0x20) - 'a' + 10
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}
+
+// appendString writes the string at n in canonical form.
+func (p *contactParser) appendString(n int) {
+	if p.nodes[n].plain {
+		p.buf = append(p.buf, p.literal(n)...)
 		return
 	}
 	p.buf = append(p.buf, '"')
-	for _, r := range decoded { // invalid UTF-8 becomes U+FFFD
-		switch r {
+	for _, c := range p.text(n) {
+		switch c {
 		case '"', '\\':
-			p.buf = append(p.buf, '\\', byte(r))
+			p.buf = append(p.buf, '\\', c)
 		case '\b':
 			p.buf = append(p.buf, `\b`...)
 		case '\t':
@@ -206,30 +291,14 @@ func (p *contactParser) appendString(raw, decoded string) {
 		case '\r':
 			p.buf = append(p.buf, `\r`...)
 		default:
-			if r < 0x20 {
+			if c < ' ' {
 				const digits = "0123456789abcdef"
 				p.buf = append(p.buf, `\u00`...)
-				p.buf = append(p.buf, digits[r>>4], digits[r&0xf])
+				p.buf = append(p.buf, digits[c>>4], digits[c&0xf])
 				continue
 			}
-			p.buf = utf8.AppendRune(p.buf, r)
+			p.buf = append(p.buf, c)
 		}
 	}
 	p.buf = append(p.buf, '"')
-}
-
-// maxDepth is how deep encoding/json follows nested values. gjson recurses
-// without a limit, which a hostile body could use to exhaust the stack.
-const maxDepth = 10000
-
-func validJSON(raw []byte) bool {
-	if bytes.Count(raw, []byte{'['})+bytes.Count(raw, []byte{'{'}) > maxDepth && !json.Valid(raw) {
-		return false
-	}
-	return gjson.ValidBytes(raw)
-}
-
-// text views b as a string without a copy; b is never written to again.
-func text(b []byte) string {
-	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // read-only view of a body that is never changed
 }

@@ -2,15 +2,16 @@ package wisepops
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
-
-	"github.com/tidwall/gjson"
 )
+
+var errNotJSON = errors.New("the answer is not JSON")
 
 // MaxPageSize is the largest page that GET /contacts serves.
 const MaxPageSize = 1000
@@ -95,24 +96,40 @@ func (c *Client) Contacts(ctx context.Context, r ContactsRequest) (*ContactsPage
 // ParseContacts cuts a JSON array of contacts, as GET /contacts answers and hooks
 // receive, without decoding or copying it: the contacts share memory with body,
 // which must not be changed afterwards. An element that is not an object is kept, with
-// an id but no time. The error does not quote the body.
+// an id but no time. It accepts exactly the arrays that encoding/json accepts,
+// nested no deeper than 10,000. The error does not quote the body.
 func ParseContacts(body []byte) ([]Contact, error) {
-	if !validJSON(body) {
-		return nil, errors.New("the answer is not JSON")
-	}
-	page := gjson.Parse(text(body))
-	if !page.IsArray() {
-		return nil, errors.New("the answer is JSON, but not an array of contacts")
-	}
-	var p contactParser
-	var contacts []Contact
-	page.ForEach(func(_, v gjson.Result) bool {
-		if contacts == nil {
-			contacts = make([]Contact, 0, len(body)/len(v.Raw)+1)
+	p := contactParser{scanner: scanner{data: body}}
+	i := p.skipSpace(0)
+	if !p.is(i, '[') {
+		if json.Valid(body) {
+			return nil, errors.New("the answer is JSON, but not an array of contacts")
 		}
-		end := v.Index + len(v.Raw)
-		contacts = append(contacts, p.parse(v, body[v.Index:end:end]))
-		return true
-	})
+		return nil, errNotJSON
+	}
+	var contacts []Contact
+	i = p.skipSpace(i + 1)
+	for !p.is(i, ']') || len(contacts) > 0 {
+		p.nodes = p.nodes[:0]
+		end := p.value(i, 1)
+		if end == broken {
+			return nil, errNotJSON
+		}
+		if contacts == nil {
+			contacts = make([]Contact, 0, min(len(body)/(end-i)+1, MaxPageSize))
+		}
+		contacts = append(contacts, p.contact())
+		i = p.skipSpace(end)
+		if p.is(i, ']') {
+			break
+		}
+		if !p.is(i, ',') {
+			return nil, errNotJSON
+		}
+		i = p.skipSpace(i + 1)
+	}
+	if p.skipSpace(i+1) != len(body) {
+		return nil, errNotJSON
+	}
 	return contacts, nil
 }

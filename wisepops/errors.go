@@ -9,7 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
+	"os"
+	"strings"
 	"time"
 )
 
@@ -38,7 +39,7 @@ type APIError struct {
 
 // Error says the endpoint, the status and what to do.
 func (e *APIError) Error() string {
-	msg := fmt.Sprintf("%s: status %d %s", e.Endpoint, e.Status, http.StatusText(e.Status))
+	msg := strings.TrimSpace(fmt.Sprintf("%s: status %d %s", e.Endpoint, e.Status, http.StatusText(e.Status)))
 	switch {
 	case e.unauthorized():
 		msg += ": " + ErrUnauthorized.Error() + ": check api_key, which must be the key of this website"
@@ -94,9 +95,6 @@ func (e *FormatError) Error() string {
 // bytes that the server sent: net/http quotes a malformed response in its
 // errors.
 func newTransportError(endpoint string, err error) *TransportError {
-	if urlErr, ok := errors.AsType[*url.Error](err); ok {
-		err = urlErr.Err
-	}
 	return &TransportError{Endpoint: endpoint, Err: withoutContent(err)}
 }
 
@@ -108,6 +106,7 @@ func withoutContent(err error) error {
 		verify    *tls.CertificateVerificationError
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
+		timeout   net.Error
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -120,14 +119,20 @@ func withoutContent(err error) error {
 		return dns
 	case errors.As(err, &record):
 		return errors.New(record.Msg)
-	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &host):
-		return err
+	case errors.As(err, &verify):
+		return verify
+	case errors.As(err, &authority):
+		return authority
+	case errors.As(err, &host):
+		return host
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return io.ErrUnexpectedEOF
 	case errors.Is(err, io.EOF):
 		return io.EOF
 	case errors.Is(err, ErrResponseTooLarge):
 		return ErrResponseTooLarge
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return os.ErrDeadlineExceeded
 	}
 	return errBrokenResponse
 }

@@ -1,0 +1,424 @@
+package e2e_test
+
+import (
+	"bufio"
+	"database/sql"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wisepops-connect/wisepops-connect/sandbox"
+)
+
+// markedAPI holds contacts that no log may quote.
+func markedAPI(t *testing.T) *api {
+	t.Helper()
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 1200})
+	for i := range 300 {
+		a.Add(sandbox.Contact{
+			CollectedAt: sandbox.DefaultStart.AddDate(0, 1, i),
+			Raw: fmt.Appendf(nil, `{"collected_at":"%s","wisepop_id":77,"fields":{"email":"EMAILMARKER%d@example.com","phone":"+49PHONEMARKER%d"}}`,
+				sandbox.DefaultStart.AddDate(0, 1, i).Format(time.RFC3339), i, i),
+		})
+	}
+	return a
+}
+
+var trace = obj{"logger": obj{"level": "TRACE"}}
+
+// A configuration at fault ends the process with one error that says what to do,
+// before any call is made.
+func TestConfigurationAtFaultIsAnErrorWithoutACall(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		settings obj
+		says     []string
+	}{
+		{"missing key", obj{"api_key": nil}, []string{"api_key"}},
+		{"empty key", obj{"api_key": ""}, []string{"api_key is empty", "environment variable"}},
+		{"key of an unset variable", obj{"api_key": "${E2E_UNSET_KEY}"}, []string{"E2E_UNSET_KEY"}},
+		{"key of a variable that defaults to nothing", obj{"api_key": "${E2E_UNSET_KEY:}"}, []string{"api_key is empty", "environment variable"}},
+		{"key of spaces", obj{"api_key": "  "}, []string{"api_key is empty"}},
+		{"page_size 0", obj{"page_size": 0}, []string{"page_size must be between 1 and 1000"}},
+		{"page_size 1001", obj{"page_size": 1001}, []string{"page_size must be between 1 and 1000"}},
+		{"page_size -1", obj{"page_size": -1}, []string{"page_size must be between 1 and 1000"}},
+		{"unknown cache", obj{"checkpoint_cache": "nowhere"}, []string{"checkpoint_cache", "nowhere"}},
+		{"missing cache", obj{"checkpoint_cache": nil}, []string{"checkpoint_cache"}},
+		{"empty cache key", obj{"checkpoint_cache_key": ""}, []string{"checkpoint_cache_key"}},
+		{"unknown rate limit", obj{"rate_limit": "nowhere"}, []string{"rate_limit", "nowhere"}},
+		{"http to another host", obj{"base_url": "http://192.0.2.1/api2"}, []string{"base_url", "https"}},
+		{"http to a name like loopback", obj{"base_url": "http://127.0.0.1.example.invalid/api2"}, []string{"base_url", "https"}},
+		{"malformed collected_after", obj{"collected_after": "yesterday"}, []string{"collected_after"}},
+		{"collected_before in front of collected_after", obj{"collected_after": "2026-02-01T00:00:00Z", "collected_before": "2026-01-01T00:00:00Z"}, []string{"collected_before"}},
+		{"checkpoint_limit 0", obj{"checkpoint_limit": 0}, []string{"checkpoint_limit"}},
+		{"poll_interval 0", obj{"poll_interval": "0s"}, []string{"poll_interval"}},
+		{"negative overlap", obj{"overlap": "-1s"}, []string{"overlap"}},
+		{"timeout 0", obj{"timeout": "0s"}, []string{"timeout"}},
+		{"negative max_retries", obj{"max_retries": -1}, []string{"max_retries"}},
+		{"negative wisepop_id", obj{"wisepop_id": -1}, []string{"wisepop_id"}},
+		{"unknown field", obj{"page_sise": 10}, []string{"page_sise"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			a := markedAPI(t)
+			dir := t.TempDir()
+			out, state := filepath.Join(dir, "out"), filepath.Join(dir, "state.db")
+			p := run(t, pipeline(a.contacts(tc.settings), fileOutput(out), state, trace))
+			requireCode(t, 1, p)
+			for _, text := range tc.says {
+				require.Contains(t, p.printed(), text)
+			}
+			require.NotContains(t, p.output.String(), "goroutine ", "a panic")
+			// Lint rules do not hold at runtime where they are switched off.
+			if p := run(t, pipeline(a.contacts(tc.settings), fileOutput(out), state, trace), "--chilled"); tc.name != "unknown field" {
+				requireCode(t, 1, p)
+			}
+			if tc.name != "unknown field" {
+				require.Zero(t, a.Calls().Total, "calls")
+				require.Empty(t, readLines(t, out))
+			}
+
+			run(t, pipeline(a.contacts(nil), fileOutput(out), state)).succeeds()
+			requireExactlyOnce(t, a, readLines(t, out))
+		})
+	}
+}
+
+func TestTwoInputsOnOneCheckpointKeyAreAnError(t *testing.T) {
+	t.Parallel()
+	a := markedAPI(t)
+	dir := t.TempDir()
+	out, state := filepath.Join(dir, "out"), filepath.Join(dir, "state.db")
+	for name, labels := range map[string][2]string{"labelled": {"shop_de", "shop_fr"}, "unlabelled": {}} {
+		t.Run(name, func(t *testing.T) {
+			inputs := list{}
+			for _, label := range labels {
+				in := a.contacts(nil)
+				if label != "" {
+					in["label"] = label
+				}
+				inputs = append(inputs, in)
+			}
+			p := run(t, pipeline(obj{"broker": obj{"inputs": inputs}}, fileOutput(out), state, trace))
+			requireCode(t, 1, p)
+			require.Contains(t, p.printed(), "checkpoint_cache_key")
+			for i, label := range labels {
+				if label == "" {
+					label = "broker.inputs." + strconv.Itoa(i)
+				}
+				require.Contains(t, p.printed(), label)
+			}
+			require.Zero(t, a.Calls().Total, "calls")
+		})
+	}
+
+	first, second := a.contacts(nil), a.contacts(obj{"checkpoint_cache_key": "another", "wisepop_id": 77})
+	run(t, pipeline(obj{"broker": obj{"inputs": list{first, second}}}, fileOutput(out), state)).succeeds()
+	lost, repeated, foreign := compare(a, readLines(t, out))
+	require.Equal(t, [3]int{0, 300, 0}, [3]int{lost, repeated, foreign}, "each input reads on its own")
+}
+
+func TestCopiesOfOneInputAreAnError(t *testing.T) {
+	openBug(t, "a broker with copies: 2 runs two inputs on one checkpoint key, and delivers every contact twice")
+	t.Parallel()
+	a := markedAPI(t)
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	p := run(t, pipeline(obj{"broker": obj{"copies": 2, "inputs": list{a.contacts(nil)}}}, fileOutput(out), filepath.Join(dir, "state.db"), trace))
+	p.prints("checkpoint_cache_key")
+	_, repeated, _ := compare(a, readLines(t, out))
+	require.Zero(t, repeated)
+}
+
+// openBug skips a test of what is known not to hold yet.
+func openBug(t *testing.T, what string) {
+	t.Helper()
+	if !openBugs {
+		t.Skip("open bug: " + what)
+	}
+}
+
+func stored(t *testing.T, state string) *sql.DB {
+	t.Helper()
+	db := openSQLite(t, state)
+	t.Cleanup(func() { _ = db.Close() })
+	_, err := db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID")
+	require.NoError(t, err)
+	return db
+}
+
+func execute(t *testing.T, db *sql.DB, query string, args ...any) {
+	t.Helper()
+	_, err := db.ExecContext(t.Context(), query, args...)
+	require.NoError(t, err)
+}
+
+func TestUnreadableWatermarkStopsReadingUntilItIsDeleted(t *testing.T) {
+	for _, tc := range []struct{ name, watermark, says string }{
+		{"empty", "", "empty"},
+		{"cut", `{"version":1,"wisepop_id":0,"position":"2024-01-0`, "not the JSON"},
+		{"another JSON", `[1]`, "not the JSON"},
+		{"no version", `{}`, "not the JSON"},
+		{"newer version", `{"version":2,"position":"2024-01-05T00:00:00Z"}`, "newer version"},
+		{"another pop-up", `{"version":1,"wisepop_id":42,"position":"2024-01-05T00:00:00Z"}`, "wisepop_id 42"},
+		{"no time", `{"version":1,"wisepop_id":0,"position":"EMAILMARKER"}`, "not a time"},
+		{"no id", `{"version":1,"wisepop_id":0,"position":"2024-01-05T00:00:00Z","seen":{"2024-01-05T00:00:00Z":["EMAILMARKER"]}}`, "not one"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			a := markedAPI(t)
+			dir := t.TempDir()
+			out, state := filepath.Join(dir, "out"), filepath.Join(dir, "state.db")
+			db := stored(t, state)
+			execute(t, db, "INSERT INTO state VALUES ('wisepops_contacts', ?)", []byte(tc.watermark))
+
+			p := run(t, pipeline(a.contacts(nil), fileOutput(out), state, trace))
+			p.prints("to start over")
+			for _, text := range []string{tc.says, `"wisepops_contacts"`, `"state"`} {
+				require.Contains(t, p.printed(), text)
+			}
+			require.True(t, p.running(), "it waits for the cure")
+			require.Zero(t, a.Calls().Total, "calls")
+			require.Empty(t, readLines(t, out))
+
+			execute(t, db, "DELETE FROM state")
+			p.succeeds()
+			requireExactlyOnce(t, a, readLines(t, out))
+		})
+	}
+}
+
+func TestWatermarkOfAnotherPopUpIsAnError(t *testing.T) {
+	t.Parallel()
+	a := markedAPI(t)
+	dir := t.TempDir()
+	out, state := filepath.Join(dir, "out"), filepath.Join(dir, "state.db")
+	run(t, pipeline(a.contacts(obj{"wisepop_id": 77}), fileOutput(out), state, trace)).succeeds()
+	require.Len(t, readLines(t, out), 300)
+
+	before := a.Calls().Total
+	p := run(t, pipeline(a.contacts(nil), fileOutput(out), state, trace))
+	p.prints("wisepop_id 77")
+	require.Equal(t, before, a.Calls().Total, "calls")
+	p.terminate()
+	require.Less(t, p.waitAtMost(patience), 3*time.Second)
+
+	run(t, pipeline(a.contacts(obj{"checkpoint_cache_key": "all"}), fileOutput(out), state)).succeeds()
+	lost, repeated, _ := compare(a, readLines(t, out))
+	require.Equal(t, [2]int{0, 300}, [2]int{lost, repeated})
+}
+
+// Answers that are no contacts are reported, and read again until they are.
+func TestBrokenAnswersLoseNothing(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		fault sandbox.Fault
+		says  string
+	}{
+		{"html", sandbox.Fault{Body: []byte(`<html><body>EMAILMARKER</body></html>`)}, "not JSON"},
+		{"empty body", sandbox.Fault{Body: []byte{}, ContentType: "application/json"}, "not JSON"},
+		{"object", sandbox.Fault{Body: []byte(`{"error":"EMAILMARKER"}`), ContentType: "application/json"}, "not an array"},
+		{"null", sandbox.Fault{Body: []byte(`null`), ContentType: "application/json"}, "not an array"},
+		{"array that breaks off", sandbox.Fault{Body: []byte(`[{"fields":{"email":"EMAILMARKER`), ContentType: "application/json"}, "not JSON"},
+		{"cut body", sandbox.Fault{CutBody: true}, "unexpected EOF"},
+		{"redirect", sandbox.Fault{Status: 302, Header: http.Header{"Location": {"http://192.0.2.1/?EMAILMARKER"}}}, "redirects are not followed"},
+		{"status 400", sandbox.Fault{Status: 400, Body: []byte("EMAILMARKER")}, "status 400"},
+		{"status 429", sandbox.Fault{Status: 429, RetryAfter: "1", Body: []byte("EMAILMARKER")}, "call budget is spent"},
+	} {
+		for page := 1; page <= 3; page += 2 {
+			t.Run(fmt.Sprintf("%s instead of page %d", tc.name, page), func(t *testing.T) {
+				t.Parallel()
+				a := markedAPI(t)
+				var mu sync.Mutex
+				calls := 0
+				a.Control(func(*http.Request) *sandbox.Fault {
+					mu.Lock()
+					defer mu.Unlock()
+					calls++
+					if calls < page || calls >= page+6 {
+						return nil
+					}
+					f := tc.fault
+					return &f
+				})
+				dir := t.TempDir()
+				out := filepath.Join(dir, "out")
+				p := run(t, pipeline(a.contacts(obj{"page_size": 400, "poll_interval": "100ms", "max_retries": 1}), fileOutput(out), filepath.Join(dir, "state.db"), trace))
+				p.succeeds()
+				require.Contains(t, p.printed(), tc.says)
+				requireExactlyOnce(t, a, readLines(t, out))
+				requireCalls(t, a, 4+6+2)
+			})
+		}
+	}
+}
+
+func TestContactsWithoutAReadableTimeArriveOnce(t *testing.T) {
+	t.Parallel()
+	a := markedAPI(t)
+	for i, collectedAt := range []string{`"EMAILMARKER"`, `""`, `null`, `12345`, `"2024-13-45T00:00:00Z"`, `{"EMAILMARKER":1}`, `"2024-01-10 10:00:00"`} {
+		a.AddRaw(sandbox.DefaultStart.Add(time.Duration(i)*5*time.Hour),
+			fmt.Appendf(nil, `{"collected_at":%s,"wisepop_id":77,"fields":{"email":"EMAILMARKERx%d@example.com"}}`, collectedAt, i))
+	}
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	conf := pipeline(a.contacts(obj{"page_size": 400}), fileOutput(out), filepath.Join(dir, "state.db"), trace)
+	p := run(t, conf)
+	p.succeeds()
+	require.Contains(t, p.printed(), "no readable collected_at")
+	run(t, conf).succeeds()
+	requireExactlyOnce(t, a, readLines(t, out))
+}
+
+// redis is as much of a Redis server as the cache needs, with a switch that
+// makes it refuse writes.
+type redis struct {
+	mu      sync.Mutex
+	values  map[string]string
+	writes  int
+	broken  bool
+	unknown []string
+}
+
+func (r *redis) listen(t *testing.T, address string) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go r.serve(c)
+		}
+	}()
+}
+
+func (r *redis) serve(c net.Conn) {
+	defer func() { _ = c.Close() }()
+	in := bufio.NewReader(c)
+	number := func() (int, error) {
+		line, err := in.ReadString('\n')
+		if err != nil || len(line) < 2 {
+			return 0, io.EOF
+		}
+		return strconv.Atoi(strings.TrimSpace(line[1:]))
+	}
+	for {
+		n, err := number()
+		if err != nil {
+			return
+		}
+		args := make([]string, n)
+		for i := range args {
+			size, err := number()
+			if err != nil {
+				return
+			}
+			data := make([]byte, size+2)
+			if _, err := io.ReadFull(in, data); err != nil {
+				return
+			}
+			args[i] = string(data[:size])
+		}
+		if _, err := io.WriteString(c, r.answer(args)); err != nil {
+			return
+		}
+	}
+}
+
+func (r *redis) answer(args []string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch strings.ToUpper(args[0]) {
+	case "PING":
+		return "+PONG\r\n"
+	case "GET":
+		v, ok := r.values[args[1]]
+		if !ok {
+			return "$-1\r\n"
+		}
+		return fmt.Sprintf("$%d\r\n%s\r\n", len(v), v)
+	case "SET":
+		if r.broken {
+			return "-MISCONF the disk is full\r\n"
+		}
+		r.writes++
+		r.values[args[1]] = args[2]
+		return "+OK\r\n"
+	}
+	r.unknown = append(r.unknown, args[0])
+	return "-ERR unknown command\r\n"
+}
+
+func (r *redis) set(broken bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = broken
+}
+
+func redisCache(address string) obj {
+	return obj{"cache_resources": list{obj{"label": "state", "redis": obj{"url": "tcp://" + address}}}}
+}
+
+func TestCacheThatIsDownAtTheStartCostsNoCall(t *testing.T) {
+	t.Parallel()
+	a := markedAPI(t)
+	address := freeAddress(t)
+	out := filepath.Join(t.TempDir(), "out")
+	p := run(t, pipeline(a.contacts(nil), fileOutput(out), "", trace, redisCache(address)))
+	p.prints("reading the watermark")
+	require.Contains(t, p.printed(), `"state"`)
+	require.True(t, p.running())
+	require.Zero(t, a.Calls().Total, "calls")
+
+	r := &redis{values: map[string]string{}}
+	r.listen(t, address)
+	p.succeeds()
+	requireExactlyOnce(t, a, readLines(t, out))
+	require.Positive(t, r.writes)
+}
+
+func TestCacheThatFailsLaterPausesReading(t *testing.T) {
+	t.Parallel()
+	const pageSize, limit = 50, 200
+	a := markedAPI(t)
+	address := freeAddress(t)
+	r := &redis{values: map[string]string{}}
+	r.listen(t, address)
+	a.Control(func(*http.Request) *sandbox.Fault {
+		if a.Calls().Total == 5 {
+			r.set(true)
+		}
+		return nil
+	})
+	out := filepath.Join(t.TempDir(), "out")
+	conf := pipeline(a.contacts(obj{"page_size": pageSize, "checkpoint_limit": limit}), fileOutput(out), "", trace, redisCache(address))
+	p := run(t, conf)
+	p.prints("reading pauses")
+	require.Contains(t, p.printed(), "storing the watermark")
+	<-time.After(500 * time.Millisecond)
+	require.LessOrEqual(t, len(readLines(t, out)), 5*pageSize+2*limit, "contacts read although nothing can be stored")
+	require.True(t, p.running())
+	p.kill()
+	known := len(readLines(t, out))
+
+	p = run(t, conf)
+	p.prints("reading pauses")
+	r.set(false)
+	p.succeeds()
+	lost, repeated, _ := compare(a, readLines(t, out))
+	require.Zero(t, lost)
+	require.LessOrEqual(t, repeated, known)
+}

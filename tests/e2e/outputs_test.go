@@ -1,0 +1,146 @@
+package e2e_test
+
+import (
+	"bytes"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wisepops-connect/wisepops-connect/sandbox"
+)
+
+// The input does not end before everything that it delivered is settled.
+func TestBackfillEndsOnlyWhenAnOutputThatFailedHasTakenEverything(t *testing.T) {
+	for _, replay := range []bool{true, false} {
+		for _, name := range []string{"all at first", "the last page for a while", "now and then"} {
+			t.Run(map[bool]string{true: "replayed: ", false: "read again: "}[replay]+name, func(t *testing.T) {
+				t.Parallel()
+				a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 2000})
+				all := a.Contacts()
+				last := []byte(all[len(all)-1].Email)
+				var posts atomic.Int64
+				s := newSink(t)
+				s.answer(func(body []byte) int {
+					n := posts.Add(1)
+					fails := map[string]bool{
+						"all at first":              n <= 10,
+						"the last page for a while": bytes.Contains(body, last) && s.refusals() < 4,
+						"now and then":              n%4 == 0,
+					}[name]
+					if fails {
+						return http.StatusServiceUnavailable
+					}
+					return http.StatusOK
+				})
+				conf := pipeline(a.contacts(obj{"page_size": 150, "poll_interval": "100ms", "auto_replay_nacks": replay}),
+					s.output(obj{"max_in_flight": 2}), filepath.Join(t.TempDir(), "state.db"))
+				run(t, conf).succeeds()
+				require.Positive(t, s.refusals())
+				requireExactlyOnce(t, a, s.received())
+
+				calls := a.Calls().Total
+				run(t, conf).succeeds()
+				requireExactlyOnce(t, a, s.received())
+				require.LessOrEqual(t, a.Calls().Total-calls, 2, "the watermark was stored")
+			})
+		}
+	}
+}
+
+// Single messages are refused, not whole pages.
+func TestRefusedMessagesAreReadAgainWithoutRepeatingTheirPage(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 300, Spacing: 5 * time.Second})
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	s := newSink(t)
+	var asked atomic.Int64
+	s.answer(func([]byte) int {
+		if n := asked.Add(1); n%7 == 0 && n < 500 {
+			return http.StatusServiceUnavailable
+		}
+		return http.StatusOK
+	})
+	// The HTTP processor marks single messages, reject_errored nacks those.
+	conf := pipeline(a.contacts(obj{"page_size": 50, "poll_interval": "50ms", "auto_replay_nacks": false}),
+		obj{"reject_errored": fileOutput(out)}, filepath.Join(dir, "state.db"),
+		obj{"pipeline": obj{"processors": list{obj{"branch": obj{
+			"processors":  list{obj{"http": obj{"url": s.url, "verb": "POST", "retries": 0, "parallel": false}}},
+			"request_map": "root = content()",
+			"result_map":  "",
+		}}}}})
+	run(t, conf).succeeds()
+	require.Positive(t, s.refusals())
+	requireExactlyOnce(t, a, readLines(t, out))
+}
+
+func TestOutputThatRejectsForLongCostsFewCalls(t *testing.T) {
+	openBug(t, "with auto_replay_nacks: false an output that rejects costs a call each second, for ever: 1,500 in 25 minutes")
+	t.Parallel()
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 10})
+	s := newSink(t)
+	s.answer(func([]byte) int { return http.StatusServiceUnavailable })
+	p := run(t, pipeline(a.contacts(obj{"auto_replay_nacks": false, "follow": true}), s.output(nil), filepath.Join(t.TempDir(), "state.db")))
+	begun := time.Now()
+	waitFor(t, "rejections", func() bool { return s.refusals() >= 4 })
+	// Waits of 1, 2 and 4 seconds lie between four attempts.
+	require.Greater(t, time.Since(begun), 6*time.Second)
+	s.answer(nil)
+	waitFor(t, "the contacts", func() bool { return s.count() >= a.Len() })
+	p.terminate()
+	p.succeeds()
+	requireExactlyOnce(t, a, s.received())
+}
+
+func TestKillRepeatsNoMoreThanTheLimitWhileTheCacheIsSlow(t *testing.T) {
+	openBug(t, "checkpoint_limit bounds contacts in flight and contacts not yet stored separately: a kill repeats twice as many")
+	t.Parallel()
+	const pageSize, limit = 100, 1000
+	state := filepath.Join(t.TempDir(), "state.db")
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 10_000})
+	s := newSink(t)
+	first, second := make(chan struct{}), make(chan struct{})
+	var posts atomic.Int64
+	s.answer(func([]byte) int {
+		if posts.Add(1) <= limit/pageSize {
+			<-first
+		} else {
+			<-second
+		}
+		return http.StatusOK
+	})
+	conf := pipeline(a.contacts(obj{"page_size": pageSize, "checkpoint_limit": limit}), s.output(obj{"max_in_flight": 64}), state)
+	p := run(t, conf)
+	waitFor(t, "the limit", func() bool { return posts.Load() >= limit/pageSize })
+	db := openSQLite(t, state)
+	t.Cleanup(func() { _ = db.Close() })
+	execute(t, db, "BEGIN IMMEDIATE") // the watermark cannot be stored
+	close(first)
+	waitFor(t, "acknowledgements", func() bool { return s.count() >= limit-2*pageSize })
+	<-time.After(time.Second) // for what is read although nothing can be stored
+	inHand := int(posts.Load()) * pageSize
+	p.kill()
+	execute(t, db, "ROLLBACK")
+	close(second)
+	require.LessOrEqual(t, inHand, limit+pageSize, "contacts in flight or not yet stored")
+
+	run(t, conf).succeeds()
+	lost, repeated, _ := compare(a, s.settled(t))
+	require.Zero(t, lost)
+	require.LessOrEqual(t, repeated, limit+pageSize)
+}
+
+func TestLargeBatchesDoNotStall(t *testing.T) {
+	t.Parallel()
+	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.Unsorted} {
+		a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 12_345, Switches: sandbox.Switches{Order: order}})
+		s := newSink(t)
+		run(t, pipeline(a.contacts(nil), s.largeBatches(), filepath.Join(t.TempDir(), "state.db"))).succeeds()
+		requireExactlyOnce(t, a, s.received())
+		require.LessOrEqual(t, s.posts, 5)
+	}
+}

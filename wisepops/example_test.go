@@ -1,0 +1,89 @@
+package wisepops_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
+)
+
+// The first page of contacts since an instant. For the next one, CollectedAfter
+// is the time of the last contact.
+func ExampleClient_Contacts() {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`[{"collected_at":"2019-10-10T10:10:58.389Z","wisepop_id":12345,"fields":{"email":"a@example.com"}}]`))
+	}))
+	defer srv.Close()
+
+	client, err := wisepops.New(wisepops.Options{
+		APIKey:     "the-key-of-the-website",
+		BaseURL:    srv.URL, // not needed: the API of Wisepops is the default
+		MaxRetries: wisepops.DefaultMaxRetries,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+
+	page, err := client.Contacts(context.Background(), wisepops.ContactsRequest{
+		CollectedAfter: time.Date(2019, 10, 1, 0, 0, 0, 0, time.UTC),
+		PageSize:       wisepops.MaxPageSize,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, c := range page.Contacts {
+		fmt.Println(c.ID, c.CollectedAt, c.WisepopID)
+		fmt.Println(string(c.Raw))
+	}
+	// Output:
+}
+
+// Errors are told apart with errors.Is and errors.AsType. Their texts can be
+// logged as they are.
+func ExampleAPIError() {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer srv.Close()
+
+	client, err := wisepops.New(wisepops.Options{APIKey: "the-key-of-the-website", BaseURL: srv.URL})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+
+	_, err = client.Contacts(context.Background(), wisepops.ContactsRequest{})
+	if errors.Is(err, wisepops.ErrUnauthorized) {
+		fmt.Println("another key is needed")
+	}
+	if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok {
+		fmt.Println(apiErr.Status, "come back in", apiErr.RetryAfter)
+	}
+	fmt.Println(err)
+	// Output:
+	// 429 come back in 1h0m0s
+	// GET /contacts: status 429 Too Many Requests: the call budget is spent (retry after 1h0m0s)
+}
+
+// The same contact, as a hook and as the API may write it.
+func ExampleContactID() {
+	for _, contact := range []string{
+		`{"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`,
+		`{"wisepop_id":12345,"fields":{"email":"a@example.com","Name":"Zoë"},"ip":"203.0.113.7","collected_at":"2019-10-10T10:10:58.389Z"}`,
+	} {
+		id, err := wisepops.ContactID([]byte(contact))
+		fmt.Println(id, err)
+	}
+	// Output:
+	// 3e387188b05a61a130ee504a762623e0 <nil>
+	// 3e387188b05a61a130ee504a762623e0 <nil>
+}
