@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -37,6 +38,9 @@ var (
 	date    = ""
 )
 
+//go:embed config/demo.yaml
+var demoPipeline string
+
 func main() {
 	service.RunCLI(
 		context.Background(),
@@ -44,6 +48,7 @@ func main() {
 		service.CLIOptSetBinaryName("wisepops-connect"),
 		service.CLIOptSetProductName("Wisepops Connect"),
 		service.CLIOptSetDocumentationURL("https://github.com/wisepops-connect/wisepops-connect"),
+		service.CLIOptAddCommand(command.Demo(demoPipeline)),
 		service.CLIOptAddCommand(command.Sandbox()),
 	)
 }

@@ -43,6 +43,8 @@ func ExampleClient_Contacts() {
 		fmt.Println(string(c.Raw))
 	}
 	// Output:
+	// 3109ddf72efcc754542128c4a7832d9d 2019-10-10 10:10:58.389 +0000 UTC 12345
+	// {"collected_at":"2019-10-10T10:10:58.389Z","wisepop_id":12345,"fields":{"email":"a@example.com"}}
 }
 
 // Errors are told apart with errors.Is and errors.AsType. Their texts can be

@@ -315,6 +315,7 @@ func TestAnAttemptEndsWithTheContextAndIsNotRetried(t *testing.T) {
 		s := &script{lines: []line{{hang: true}}}
 		_, err := s.client(t, Options{MaxRetries: 9}).Contacts(ctx, ContactsRequest{})
 		require.ErrorIs(t, err, context.Canceled)
+		require.EqualError(t, err, "GET /contacts: context canceled")
 		require.Len(t, s.asks, 1)
 	})
 }

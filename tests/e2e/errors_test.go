@@ -244,7 +244,7 @@ func TestBrokenAnswersLoseNothing(t *testing.T) {
 					mu.Lock()
 					defer mu.Unlock()
 					calls++
-					if calls < page || calls >= page+6 {
+					if calls < page || calls >= page+3 {
 						return nil
 					}
 					f := tc.fault
@@ -256,7 +256,7 @@ func TestBrokenAnswersLoseNothing(t *testing.T) {
 				p.succeeds()
 				require.Contains(t, p.printed(), tc.says)
 				requireExactlyOnce(t, a, readLines(t, out))
-				requireCalls(t, a, 4+6+2)
+				requireCalls(t, a, 4+3+2)
 			})
 		}
 	}
@@ -265,7 +265,7 @@ func TestBrokenAnswersLoseNothing(t *testing.T) {
 func TestContactsWithoutAReadableTimeArriveOnce(t *testing.T) {
 	t.Parallel()
 	a := markedAPI(t)
-	for i, collectedAt := range []string{`"EMAILMARKER"`, `""`, `null`, `12345`, `"2024-13-45T00:00:00Z"`, `{"EMAILMARKER":1}`, `"2024-01-10 10:00:00"`} {
+	for i, collectedAt := range []string{`"EMAILMARKER"`, `""`, `null`, `12345`, `"2024-13-45T00:00:00Z"`, `{"EMAILMARKER":1}`, `"10/01/2024 10:00"`} {
 		a.AddRaw(sandbox.DefaultStart.Add(time.Duration(i)*5*time.Hour),
 			fmt.Appendf(nil, `{"collected_at":%s,"wisepop_id":77,"fields":{"email":"EMAILMARKERx%d@example.com"}}`, collectedAt, i))
 	}
@@ -282,11 +282,10 @@ func TestContactsWithoutAReadableTimeArriveOnce(t *testing.T) {
 // redis is as much of a Redis server as the cache needs, with a switch that
 // makes it refuse writes.
 type redis struct {
-	mu      sync.Mutex
-	values  map[string]string
-	writes  int
-	broken  bool
-	unknown []string
+	mu     sync.Mutex
+	values map[string]string
+	writes int
+	broken bool
 }
 
 func (r *redis) listen(t *testing.T, address string) {
@@ -342,6 +341,8 @@ func (r *redis) answer(args []string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch strings.ToUpper(args[0]) {
+	case "CLIENT":
+		return "+OK\r\n"
 	case "PING":
 		return "+PONG\r\n"
 	case "GET":
@@ -358,7 +359,6 @@ func (r *redis) answer(args []string) string {
 		r.values[args[1]] = args[2]
 		return "+OK\r\n"
 	}
-	r.unknown = append(r.unknown, args[0])
 	return "-ERR unknown command\r\n"
 }
 

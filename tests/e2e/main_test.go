@@ -8,6 +8,7 @@
 package e2e_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -39,6 +40,12 @@ func runTests(m *testing.M) int {
 		}
 	}
 	fmt.Printf("E2E_SEED=%d\n", seed)
+
+	// Most tests wait most of the time.
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("5")
+	}
 
 	if binary = os.Getenv("E2E_BINARY"); binary != "" {
 		return m.Run()

@@ -36,6 +36,9 @@ func TestEverySwitchAloneDeliversEveryContactOnce(t *testing.T) {
 		{"plain fields", sandbox.Switches{PlainFields: true}},
 	} {
 		for _, pageSize := range pageSizes {
+			if pageSize <= tc.switches.PageCap {
+				continue // nothing is cut
+			}
 			t.Run(fmt.Sprintf("%s, pages of %d", tc.name, pageSize), func(t *testing.T) {
 				t.Parallel()
 				n := contactsFor[pageSize]
