@@ -24,12 +24,12 @@ const (
 	demoFlagDB       = "db"
 	demoFlagSeed     = "seed"
 
-	// demoPatience is how long the pipeline may stand still, once the visitors
-	// have left, before it counts as stuck: more than two polls.
-	demoPatience = 6 * time.Second
-
 	demoTick = 100 * time.Millisecond
 )
+
+// demoPatience is how long the pipeline may stand still, once the visitors have
+// left, before it counts as stuck: a few polls.
+var demoPatience = 6 * time.Second
 
 // Demo returns the command that runs a pipeline from a sandbox into SQLite, shows
 // how it goes, and ends with 0 only if the table then holds exactly what the
@@ -115,7 +115,7 @@ func runDemo(c *cli.Context, pipelineYAML string) (err error) {
 	if err != nil {
 		return fmt.Errorf("creating a temporary directory: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer also(&err, func() error { return os.RemoveAll(dir) })
 	kept := opts.db
 	if opts.db == "" {
 		opts.db = filepath.Join(dir, "demo.db")
@@ -133,7 +133,7 @@ func runDemo(c *cli.Context, pipelineYAML string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, table.close()) }()
+	defer also(&err, table.close)
 	d := &demo{opts: opts, site: site, table: table, progress: newDemoProgress(c.App.Writer, c.App.ErrWriter)}
 
 	d.progress.printf("A stand-in of Wisepops with %s contacts and %s visitors, and a pipeline that\nbrings its contacts into a table of SQLite (config/demo.yaml).\n\n",
@@ -181,7 +181,13 @@ func (d *demo) run(early, abort context.Context, pipelineYAML, stateFile string)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, pipeline.stop()) }()
+	defer func() {
+		if err == nil && caughtUp {
+			err = pipeline.stop(demoStopTimeout)
+			return
+		}
+		_ = pipeline.stop(demoStuckTimeout) // there is a better reason to fail
+	}()
 
 	d.begun = time.Now()
 	visiting, leave := context.WithTimeout(early, d.opts.duration)
@@ -190,7 +196,7 @@ func (d *demo) run(early, abort context.Context, pipelineYAML, stateFile string)
 	visitors.Go(func() { d.site.service.Visit(visiting, d.opts.perSecond) })
 	defer visitors.Wait()
 	defer leave()
-	if _, err := d.watch(abort, pipeline, func(demoCount) bool { return visiting.Err() != nil }); err != nil {
+	if err := d.watch(abort, pipeline, func(demoCount) bool { return visiting.Err() != nil }); err != nil {
 		return false, err
 	}
 	visitors.Wait()
@@ -198,7 +204,7 @@ func (d *demo) run(early, abort context.Context, pipelineYAML, stateFile string)
 	var last demoCount
 	moved := time.Now()
 	caughtUp = true
-	_, err = d.watch(abort, pipeline, func(now demoCount) bool {
+	err = d.watch(abort, pipeline, func(now demoCount) bool {
 		if now != last {
 			last, moved = now, time.Now()
 		}
@@ -212,16 +218,16 @@ func (d *demo) run(early, abort context.Context, pipelineYAML, stateFile string)
 }
 
 // watch shows the progress until something is reached.
-func (d *demo) watch(abort context.Context, pipeline *demoPipeline, reached func(demoCount) bool) (demoCount, error) {
+func (d *demo) watch(abort context.Context, pipeline *demoPipeline, reached func(demoCount) bool) error {
 	tick := time.NewTicker(demoTick)
 	defer tick.Stop()
 	for {
 		count, err := d.table.count(abort)
 		if abort.Err() != nil {
-			return count, cli.Exit("Interrupted: nothing was checked.", 130)
+			return cli.Exit("Interrupted: nothing was checked.", 130)
 		}
 		if err != nil {
-			return count, err
+			return err
 		}
 		done := reached(count)
 		d.progress.show(demoStatus{
@@ -230,13 +236,13 @@ func (d *demo) watch(abort context.Context, pipeline *demoPipeline, reached func
 			elapsed: time.Since(d.begun),
 		}, done)
 		if done {
-			return count, nil
+			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-abort.Done():
 		case err := <-pipeline.ended:
-			return count, fmt.Errorf("the pipeline ended by itself: %w", err)
+			return fmt.Errorf("the pipeline ended by itself: %w", err)
 		}
 	}
 }
@@ -264,6 +270,14 @@ func onInterrupts(parent context.Context) (first, second context.Context, releas
 		endFirst()
 		endSecond()
 		watching.Wait()
+	}
+}
+
+// also does what is deferred, and keeps its error where there is no earlier one,
+// which may be an exit code and is not to be wrapped.
+func also(err *error, do func() error) {
+	if later := do(); *err == nil {
+		*err = later
 	}
 }
 

@@ -17,7 +17,13 @@ import (
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
 )
 
-const demoStopTimeout = 10 * time.Second
+const (
+	demoStopTimeout = 10 * time.Second
+
+	// demoStuckTimeout is for a pipeline that cannot deliver what it has read,
+	// which would use up any time.
+	demoStuckTimeout = time.Second
+)
 
 // demoSite is a sandbox that is served on a loopback port.
 type demoSite struct {
@@ -98,10 +104,10 @@ func startDemoPipeline(yaml, base, tableFile, stateFile string, progress *demoPr
 }
 
 // stop has the pipeline deliver what it has read, and waits for its end.
-func (p *demoPipeline) stop() error {
+func (p *demoPipeline) stop(timeout time.Duration) error {
 	p.cancel()
 	<-p.run
-	if err := p.stream.StopWithin(demoStopTimeout); err != nil {
+	if err := p.stream.StopWithin(timeout); err != nil {
 		return fmt.Errorf("stopping the pipeline: %w", err)
 	}
 	return nil

@@ -26,7 +26,7 @@ type demoStatus struct {
 
 // String fits into a line of 80 columns.
 func (s demoStatus) String() string {
-	return fmt.Sprintf("%3ds  read %s of %s contacts, %s rows, %s of %s API calls",
+	return fmt.Sprintf("%3ds  contacts %s of %s, rows %s, API calls %s of %s",
 		int(s.elapsed.Seconds()), thousands(s.read), thousands(s.known), thousands(s.rows), thousands(s.calls), thousands(demoBudget))
 }
 

@@ -73,10 +73,10 @@ func TestOutageOfADayIs100CallsAtMostAndLosesNothing(t *testing.T) {
 			}
 			t.Run(tc.name+" "+when, func(t *testing.T) {
 				t.Parallel()
-				a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 2300})
+				a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 730})
 				out := filepath.Join(t.TempDir(), "out")
 				outage := func(*http.Request) *sandbox.Fault { f := tc.fault; return &f }
-				settings := obj{"follow": true, "poll_interval": scaledInterval.String()}
+				settings := obj{"follow": true, "page_size": 300, "poll_interval": scaledInterval.String()}
 				if tc.timeout != "" {
 					settings["timeout"] = tc.timeout
 				}
@@ -87,7 +87,7 @@ func TestOutageOfADayIs100CallsAtMostAndLosesNothing(t *testing.T) {
 				if when == "in between" {
 					waitFor(t, "the backfill", func() bool { return len(readLines(t, out)) == a.Len() })
 					a.Control(outage)
-					a.Add(make([]sandbox.Contact, 1200)...)
+					a.Add(make([]sandbox.Contact, 420)...)
 				} else {
 					waitFor(t, "the first call", func() bool { return a.Calls().Total > 0 })
 				}

@@ -259,7 +259,7 @@ func TestKilledBackfillWithLargeBatchesLosesNothing(t *testing.T) {
 	s := newSink(t)
 	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 60_000})
 	b := backfill{
-		api: a, kills: kills(t, 5), pageSize: pageSize, atMost: limit + pageSize,
+		api: a, kills: min(kills(t, 5), 8), pageSize: pageSize, atMost: limit + pageSize,
 		conf: pipeline(a.contacts(obj{"page_size": pageSize, "checkpoint_limit": limit}), s.largeBatches(),
 			filepath.Join(t.TempDir(), "state.db")),
 		delivered: func() []string { return s.settled(t) },

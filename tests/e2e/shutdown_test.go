@@ -83,7 +83,7 @@ func TestTerminationWhileWaitingIsQuick(t *testing.T) {
 		},
 		{
 			name: "for the next poll",
-			// 300 contacts are one page.
+			// All contacts are one page.
 			ready: func(a *api) bool { return a.Calls().Total == 1 },
 		},
 		{
@@ -109,7 +109,7 @@ func TestTerminationWhileWaitingIsQuick(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 300})
+			a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 310})
 			if tc.control != nil {
 				a.Control(tc.control(a))
 			}

@@ -1,0 +1,422 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/urfave/cli/v2"
+	"go.uber.org/goleak"
+
+	_ "github.com/redpanda-data/benthos/v4/public/components/io"
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
+	_ "github.com/redpanda-data/connect/v4/public/components/sql/base"
+	_ "modernc.org/sqlite"
+
+	_ "github.com/wisepops-connect/wisepops-connect/input"
+	_ "github.com/wisepops-connect/wisepops-connect/processor"
+	"github.com/wisepops-connect/wisepops-connect/sandbox"
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
+)
+
+// demoRun is what a run of the command printed.
+type demoRun struct {
+	out, errOut string
+	err         error
+}
+
+// exitCode is what the process would end with.
+func (r demoRun) exitCode() int {
+	if r.err == nil {
+		return 0
+	}
+	if exit, ok := r.err.(cli.ExitCoder); ok { //nolint:errorlint // as cli.HandleExitCoder does
+		return exit.ExitCode()
+	}
+	return 1
+}
+
+func runDemoCommand(ctx context.Context, pipelineYAML string, args ...string) demoRun {
+	var out, errOut bytes.Buffer
+	return runDemoWith(ctx, &out, &errOut, pipelineYAML, args...)
+}
+
+func runDemoWith(ctx context.Context, out, errOut interface {
+	io.Writer
+	String() string
+}, pipelineYAML string, args ...string,
+) demoRun {
+	app := &cli.App{
+		Name: "wisepops-connect", Writer: out, ErrWriter: errOut, Commands: []*cli.Command{Demo(pipelineYAML)},
+		ExitErrHandler: func(*cli.Context, error) {}, // the default one exits
+	}
+	err := app.RunContext(ctx, append([]string{"wisepops-connect", "demo"}, args...))
+	return demoRun{out: out.String(), errOut: errOut.String(), err: err}
+}
+
+// demoYAML is the pipeline that the binary embeds, with some text replaced.
+func demoYAML(t *testing.T, replace ...string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "config", "demo.yaml"))
+	require.NoError(t, err)
+	for i := 0; i < len(replace); i += 2 {
+		require.Contains(t, string(data), replace[i])
+	}
+	return strings.NewReplacer(replace...).Replace(string(data))
+}
+
+// ownTemp has temporary directories made in one that the test looks into.
+func ownTemp(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	return dir
+}
+
+func requireEmptyDir(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func verifyNoLeak(t *testing.T) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+}
+
+// figure reads a figure of the verdict.
+func (r demoRun) figure(t *testing.T, name string) string {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^  ` + name + ` +([0-9,]+)`).FindStringSubmatch(r.out)
+	require.NotNil(t, found, "%s in:\n%s", name, r.out)
+	return found[1]
+}
+
+func TestDemoBringsEveryContactIntoTheTableOnce(t *testing.T) {
+	temp := ownTemp(t)
+	verifyNoLeak(t)
+	t.Setenv("WISEPOPS_API_KEY", "another") // must have no effect
+	t.Setenv("DEMO_DB", filepath.Join(temp, "another.db"))
+
+	r := runDemoCommand(t.Context(), demoYAML(t), "--for", "2s", "--contacts", "2500", "--rate", "50/s", "--seed", "7")
+
+	require.NoError(t, r.err, r.out)
+	assert.Zero(t, r.exitCode())
+	assert.Empty(t, r.errOut, "a healthy run logs nothing at WARN or above")
+	assert.Equal(t, r.figure(t, "contacts"), r.figure(t, "rows"))
+	assert.Greater(t, r.figure(t, "rows"), "2,5")
+	assert.NotEqual(t, "2,500", r.figure(t, "rows"), "visitors came")
+	assert.Equal(t, "0", r.figure(t, "lost"))
+	assert.Equal(t, "0", r.figure(t, "repeated"))
+	// Three of the backfill and one every two seconds; more on a busy machine.
+	assert.Regexp(t, `(?m)^  API calls +([3-9]|1[0-9]) of 1,500$`, r.out)
+	assert.Contains(t, r.out, "config/leads_to_stdout.yaml")
+	assert.NotContains(t, r.out, "kept in")
+	assert.NotContains(t, r.out, "@")
+	requireEmptyDir(t, temp)
+}
+
+func TestDemoPrintsPlainLinesWhereThereIsNoTerminal(t *testing.T) {
+	r := runDemoCommand(t.Context(), demoYAML(t), "--for", "1s", "--contacts", "10", "--rate", "0")
+	require.NoError(t, r.err)
+	assert.NotContains(t, r.out, "\r")
+	assert.NotContains(t, r.out, "\x1b")
+	assert.Contains(t, r.out, "\n  0s  contacts 0 of 10, rows 0, API calls ")
+	assert.Contains(t, r.out, "  contacts 10 of 10, rows 10, API calls 1 of 1,500\n")
+	assert.LessOrEqual(t, strings.Count(r.out, "  contacts ")-1, 3, r.out)
+}
+
+func TestDemoKeepsTheTableThatIsAskedFor(t *testing.T) {
+	temp := ownTemp(t)
+	db := filepath.Join(t.TempDir(), `it's 100% #1 ${X}.db`)
+	args := []string{"--for", "0s", "--contacts", "3", "--rate", "0", "--db", db}
+
+	r := runDemoCommand(t.Context(), demoYAML(t), args...)
+	require.NoError(t, r.err, r.out)
+	assert.Contains(t, r.out, "kept in "+db)
+	requireEmptyDir(t, temp)
+	files, err := os.ReadDir(filepath.Dir(db))
+	require.NoError(t, err)
+	require.Len(t, files, 1, "nothing but the file itself")
+	assert.Equal(t, filepath.Base(db), files[0].Name())
+
+	conn, err := sql.Open("sqlite", "file:"+sqlitePath(db)+"?mode=ro")
+	require.NoError(t, err)
+	defer conn.Close()
+	var rows int
+	require.NoError(t, conn.QueryRowContext(t.Context(), "SELECT count(*) FROM contacts").Scan(&rows))
+	assert.Equal(t, 3, rows)
+
+	r = runDemoCommand(t.Context(), demoYAML(t), args...)
+	require.ErrorContains(t, r.err, "is there already")
+	assert.Empty(t, r.out)
+}
+
+func TestDemoExitsWithOneUnlessTheTableIsRight(t *testing.T) {
+	for name, test := range map[string]struct {
+		replace []string
+		figures map[string]string
+	}{
+		"a contact lost": {
+			[]string{"- wisepops_contact: {}", `- mapping: 'root = if batch_index() == 7 { deleted() }'` + "\n    - wisepops_contact: {}"},
+			map[string]string{"rows": "19", "lost": "1", "repeated": "0"},
+		},
+		"contacts repeated": {
+			[]string{"    - wisepops_contact: {}", "    - wisepops_contact: {}\n    - mapping: 'root = if batch_index() < 2 { [ this, this ] } else { [ this ] }'\n    - unarchive: { format: json_array }\n    - split: { size: 1 }"},
+			map[string]string{"rows": "20", "lost": "0", "repeated": "2"},
+		},
+		"a contact that is nobody's": {
+			[]string{"- wisepops_contact: {}", "- wisepops_contact: {}\n    - mutation: 'root.contact_id = if batch_index() == 7 { \"0\" }'"},
+			map[string]string{"rows": "20", "lost": "1", "repeated": "0", "unknown": "1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			temp := ownTemp(t)
+			verifyNoLeak(t)
+			setPatience(t, time.Second)
+			r := runDemoCommand(t.Context(), demoYAML(t, test.replace...), "--for", "100ms", "--contacts", "20", "--rate", "0")
+			require.ErrorContains(t, r.err, "does not hold what the sandbox knows")
+			assert.Equal(t, 1, r.exitCode())
+			assert.Equal(t, "20", r.figure(t, "contacts"))
+			for figure, want := range test.figures {
+				assert.Equal(t, want, r.figure(t, figure), figure)
+			}
+			requireEmptyDir(t, temp)
+		})
+	}
+}
+
+func setPatience(t *testing.T, patience time.Duration) {
+	t.Helper()
+	was := demoPatience
+	demoPatience = patience
+	t.Cleanup(func() { demoPatience = was })
+}
+
+func TestDemoGivesItsVerdictOnAPipelineThatIsStuck(t *testing.T) {
+	setPatience(t, time.Second)
+	r := runDemoCommand(t.Context(), demoYAML(t, "this.collected_at,", "null,"), "--for", "0s", "--contacts", "20", "--rate", "0")
+	require.ErrorContains(t, r.err, "20 lost, 0 repeated, 0 unknown. The pipeline had not caught up")
+	assert.Equal(t, 1, r.exitCode())
+	assert.Contains(t, r.errOut, "level=ERROR")
+	assert.Equal(t, "0", r.figure(t, "rows"))
+}
+
+func TestDemoReportsAPipelineThatCannotRun(t *testing.T) {
+	for name, test := range map[string]struct {
+		replace []string
+		want    string
+	}{
+		"it does not lint":   {[]string{"poll_interval:", "poll_intervall:"}, "reading the pipeline"},
+		"it does not build":  {[]string{"checkpoint_cache: state", "checkpoint_cache: other"}, "the pipeline ended by itself"},
+		"it ends":            {[]string{"checkpoint_cache: state", "checkpoint_cache: state\n    follow: false"}, "no more contacts"},
+		"it knows no key":    {[]string{"${WISEPOPS_API_KEY:demo}", "${OTHER:}"}, "api_key"},
+		"its cache is wrong": {[]string{"key_column: key", "key_column: 7up: 8"}, "reading the pipeline"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			temp := ownTemp(t)
+			verifyNoLeak(t)
+			r := runDemoCommand(t.Context(), demoYAML(t, test.replace...), "--contacts", "20")
+			require.ErrorContains(t, r.err, test.want)
+			assert.Equal(t, 1, r.exitCode())
+			requireEmptyDir(t, temp)
+		})
+	}
+}
+
+func TestDemoShowsWarningsOfThePipeline(t *testing.T) {
+	r := runDemoCommand(t.Context(), demoYAML(t, "- wisepops_contact: {}", "- wisepops_contact: {}\n    - log: { level: INFO, message: quiet }\n    - log: { level: WARN, message: loud }"),
+		"--for", "0s", "--contacts", "1", "--rate", "0")
+	require.NoError(t, r.err)
+	assert.Contains(t, r.errOut, "level=WARN msg=loud")
+	assert.NotContains(t, r.errOut, "quiet")
+}
+
+// watchedBuffer calls onText each time that one of texts has been written to it,
+// in their order.
+type watchedBuffer struct {
+	mu     sync.Mutex
+	buf    bytes.Buffer
+	texts  []string
+	onText func()
+}
+
+func (b *watchedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, err := b.buf.Write(p)
+	for len(b.texts) > 0 && strings.Contains(b.buf.String(), b.texts[0]) {
+		b.texts = b.texts[1:]
+		b.onText()
+	}
+	return n, err
+}
+
+func (b *watchedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func interruptSelf(t *testing.T) {
+	t.Helper()
+	self, err := os.FindProcess(os.Getpid())
+	require.NoError(t, err)
+	require.NoError(t, self.Signal(os.Interrupt))
+}
+
+func TestDemoGivesItsVerdictWhenInterrupted(t *testing.T) {
+	temp := ownTemp(t)
+	verifyNoLeak(t)
+	out := &watchedBuffer{texts: []string{"0s  contacts"}, onText: func() { interruptSelf(t) }}
+	r := runDemoWith(t.Context(), out, &bytes.Buffer{}, demoYAML(t), "--for", "1h", "--contacts", "1500")
+	require.NoError(t, r.err)
+	assert.Equal(t, r.figure(t, "contacts"), r.figure(t, "rows"))
+	requireEmptyDir(t, temp)
+}
+
+func TestDemoEndsUncheckedWhenInterruptedTwice(t *testing.T) {
+	temp := ownTemp(t)
+	verifyNoLeak(t)
+	setPatience(t, time.Hour)
+	out := &watchedBuffer{texts: []string{"0s  contacts", "3s  contacts"}, onText: func() { interruptSelf(t) }}
+	r := runDemoWith(t.Context(), out, &bytes.Buffer{}, demoYAML(t, "- wisepops_contact: {}", "- mapping: root = deleted()"), "--for", "1h", "--contacts", "20")
+	require.ErrorContains(t, r.err, "Interrupted")
+	assert.Equal(t, 130, r.exitCode())
+	assert.NotContains(t, r.out, "lost")
+	requireEmptyDir(t, temp)
+}
+
+func TestDemoRefusesFlagsItCannotRead(t *testing.T) {
+	temp := ownTemp(t)
+	for _, args := range [][]string{
+		{"--for", "-1s"},
+		{"--for", "soon"},
+		{"--contacts", "-1"},
+		{"--rate", "fast"},
+		{"--db", os.TempDir()},
+		{"--db", filepath.Join(t.TempDir(), "none", "demo.db")},
+		{"flags", "config/demo.yaml"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			r := runDemoCommand(t.Context(), "", args...)
+			require.ErrorContains(t, r.err, strings.TrimPrefix(args[0], "--"))
+		})
+	}
+	requireEmptyDir(t, temp)
+}
+
+func TestVerdictFindsEveryDifference(t *testing.T) {
+	known := sandbox.New(sandbox.Options{Contacts: 3}).Contacts()
+	row := func(i int) demoRow {
+		id, err := wisepops.ContactID(known[i].Raw)
+		require.NoError(t, err)
+		return demoRow{contactID: id, email: known[i].Email, times: 1}
+	}
+	with := func(r demoRow, change func(*demoRow)) demoRow {
+		change(&r)
+		return r
+	}
+	for name, test := range map[string]struct {
+		rows []demoRow
+		want demoVerdict
+		good bool
+	}{
+		"each once":           {[]demoRow{row(2), row(0), row(1)}, demoVerdict{contacts: 3, rows: 3}, true},
+		"none":                {nil, demoVerdict{contacts: 3, lost: 3}, false},
+		"one missing":         {[]demoRow{row(0), row(2)}, demoVerdict{contacts: 3, rows: 2, lost: 1}, false},
+		"one in two rows":     {[]demoRow{row(0), row(1), row(2), row(1)}, demoVerdict{contacts: 3, rows: 4, repeated: 1}, false},
+		"one came four times": {[]demoRow{row(0), with(row(1), func(r *demoRow) { r.times = 4 }), row(2)}, demoVerdict{contacts: 3, rows: 3, repeated: 3}, false},
+		"one instead of another": {
+			[]demoRow{row(0), row(1), row(1)}, demoVerdict{contacts: 3, rows: 3, lost: 1, repeated: 1}, false,
+		},
+		"one more": {
+			[]demoRow{row(0), row(1), row(2), {contactID: "f", email: "f@example.com", times: 1}}, demoVerdict{contacts: 3, rows: 4, unknown: 1}, false,
+		},
+		"another email": {
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.email = row(1).email })}, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
+		},
+		"another id": {
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.contactID = row(1).contactID })}, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
+		},
+		"a count of zero": {
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.times = 0 })}, demoVerdict{contacts: 3, rows: 3, lost: 1}, false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := judgeDemo(known, test.rows)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, got)
+			assert.Equal(t, test.good, got.good())
+		})
+	}
+}
+
+func TestVerdictOfAContactInNonsenseIsAnError(t *testing.T) {
+	_, err := judgeDemo([]sandbox.Contact{{Raw: []byte("[EMAILMARKER")}}, nil)
+	require.ErrorContains(t, err, "contact")
+	assert.NotContains(t, err.Error(), "EMAILMARKER")
+}
+
+func TestLiveLineIsRedrawnAndYieldsToLogs(t *testing.T) {
+	var screen bytes.Buffer
+	p := newDemoProgress(&screen, &screen)
+	require.False(t, p.live)
+	p.live = true
+	status := demoStatus{read: 1_234_567, known: 1_234_567, rows: 1_234_567, calls: 1500, elapsed: 999 * time.Second}
+	assert.Less(t, len(status.String()), 80)
+
+	p.show(demoStatus{known: 5}, false)
+	p.show(demoStatus{read: 5, known: 5, rows: 5, calls: 1, elapsed: 1500 * time.Millisecond}, true)
+	_, err := p.logs().Write([]byte("level=WARN\n"))
+	require.NoError(t, err)
+	p.endLine() // nothing stands there
+	p.show(demoStatus{known: 5}, false)
+	p.endLine()
+	assert.Equal(t, "\r\x1b[K  0s  contacts 0 of 5, rows 0, API calls 0 of 1,500"+
+		"\r\x1b[K  1s  contacts 5 of 5, rows 5, API calls 1 of 1,500"+
+		"\r\x1b[Klevel=WARN\n"+
+		"\r\x1b[K  0s  contacts 0 of 5, rows 0, API calls 0 of 1,500\n", screen.String())
+}
+
+func TestPlainLinesComeEverySoOften(t *testing.T) {
+	var out bytes.Buffer
+	p := newDemoProgress(&out, io.Discard)
+	for ms := 0; ms <= 10_000; ms += 100 {
+		p.show(demoStatus{elapsed: time.Duration(ms) * time.Millisecond}, ms == 10_000)
+	}
+	var seconds []string
+	for line := range strings.Lines(out.String()) {
+		seconds = append(seconds, strings.Fields(line)[0])
+	}
+	assert.Equal(t, []string{"0s", "3s", "6s", "9s", "10s"}, seconds)
+}
+
+func TestNoFileIsATerminal(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	require.NoError(t, err)
+	defer file.Close()
+	assert.False(t, isTerminal(file))
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer null.Close()
+	assert.False(t, isTerminal(null))
+}
+
+func TestThousandsAreGrouped(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 54321: "54,321", 1234567: "1,234,567"} {
+		assert.Equal(t, want, thousands(n))
+	}
+}
