@@ -18,6 +18,7 @@ const (
 	storeRetryFirst  = 100 * time.Millisecond
 	storeRetryLast   = 10 * time.Second
 	storeCloseBudget = 5 * time.Second
+	storeGather      = 20 * time.Millisecond
 
 	// maxStoredMidRun bounds the ids that are stored while the position cannot
 	// move, which is as long as an API without order is read for the first time.
@@ -78,22 +79,19 @@ type checkpointer struct {
 	errs    *service.MetricCounter
 	size    *service.MetricGauge
 
-	inFlight *checkpoint.Capped[int64]
-
-	mu         sync.Mutex
-	acked      progress
-	completeTo int64
-	pages      []*pageInFlight // from the oldest that is not acknowledged
-	tracked    int64
-	refused    int  // contacts
-	midRun     bool // the last page neither moved the position nor ended a run
-	dirty      bool
-	unsaved    int // contacts acknowledged since the last write
-	failing    bool
-	changed    chan struct{} // closed and replaced when any of this changes
-
-	refusal       context.Context //nolint:containedctx // ends waits that only a rewind would end
-	signalRefusal context.CancelFunc
+	mu          sync.Mutex
+	acked       progress
+	completeTo  int64
+	order       *checkpoint.Uncapped[int64]
+	pages       []*pageInFlight // from the oldest that is not acknowledged
+	tracked     int64
+	outstanding int  // contacts in flight, or acknowledged and not stored
+	unsaved     int  // the latter
+	refused     int  // contacts
+	midRun      bool // the last page neither moved the position nor ended a run
+	dirty       bool
+	failing     bool
+	changed     chan struct{} // closed and replaced when any of this changes
 
 	wake chan struct{}
 	quit chan struct{}
@@ -105,67 +103,50 @@ type pageInFlight struct {
 	delta    delta
 	contacts int
 	resolved bool
-	refused  bool
 }
 
 func newCheckpointer(p progress, s *store, overlap time.Duration, limit int, mgr *service.Resources) *checkpointer {
 	c := &checkpointer{
-		store:    s,
-		overlap:  overlap,
-		limit:    limit,
-		log:      mgr.Logger(),
-		errs:     mgr.Metrics().NewCounter("wisepops_watermark_write_errors"),
-		size:     mgr.Metrics().NewGauge("wisepops_seen_size"),
-		inFlight: checkpoint.NewCapped[int64](int64(limit)),
-		acked:    p,
-		changed:  make(chan struct{}),
-		wake:     make(chan struct{}, 1),
-		quit:     make(chan struct{}),
-		done:     make(chan struct{}),
+		store:   s,
+		overlap: overlap,
+		limit:   limit,
+		log:     mgr.Logger(),
+		errs:    mgr.Metrics().NewCounter("wisepops_watermark_write_errors"),
+		size:    mgr.Metrics().NewGauge("wisepops_seen_size"),
+		acked:   p,
+		order:   checkpoint.NewUncapped[int64](),
+		changed: make(chan struct{}),
+		wake:    make(chan struct{}, 1),
+		quit:    make(chan struct{}),
+		done:    make(chan struct{}),
 	}
-	c.refusal, c.signalRefusal = context.WithCancel(context.Background())
 	go c.write()
 	return c
 }
 
-// track takes a page in. It waits while as many contacts as the limit are in
-// flight, or acknowledged and not yet stored, and while storing fails. The
+// track takes a page in. It waits while that would exceed the limit of contacts
+// in flight, or acknowledged and not stored, and while storing fails. The
 // function returned settles the page, once: refused lists the contacts that were
-// not delivered, or is nil. Where contacts were refused before, it returns
+// not delivered, or is nil. Where contacts were refused before, track returns
 // errRefused, since pages behind them never leave the limit.
 func (c *checkpointer) track(ctx context.Context, d delta, contacts int) (settle func(refused map[wisepops.ID]bool), err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	c.mu.Lock()
-	stop := context.AfterFunc(c.refusal, cancel)
-	c.mu.Unlock()
-	defer stop()
-	if err := c.await(ctx, func() bool { return !c.failing && c.unsaved <= c.limit }); err != nil {
-		return nil, c.refusedOr(err)
+	if err := c.await(ctx, func() bool {
+		fits := c.outstanding == 0 || c.outstanding+contacts <= c.limit
+		return c.refused > 0 || fits && !c.failing
+	}); err != nil {
+		return nil, err
 	}
-	c.mu.Lock()
-	c.tracked++
-	page := &pageInFlight{number: c.tracked, delta: d, contacts: contacts}
-	c.pages = append(c.pages, page)
-	c.mu.Unlock()
-
-	resolve, err := c.inFlight.Track(ctx, page.number, int64(max(contacts, 1)))
-	if err != nil {
-		c.mu.Lock()
-		c.pages = c.pages[:len(c.pages)-1]
-		c.mu.Unlock()
-		return nil, c.refusedOr(err)
-	}
-	return func(refused map[wisepops.ID]bool) { c.settle(page, resolve, refused) }, nil
-}
-
-func (c *checkpointer) refusedOr(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.refused > 0 {
-		return errRefused
+		return nil, errRefused
 	}
-	return err
+	c.tracked++
+	page := &pageInFlight{number: c.tracked, delta: d, contacts: contacts}
+	c.pages = append(c.pages, page)
+	c.outstanding += contacts
+	resolve := c.order.Track(page.number, int64(max(contacts, 1)))
+	return func(refused map[wisepops.ID]bool) { c.settle(page, resolve, refused) }, nil
 }
 
 func (c *checkpointer) settle(page *pageInFlight, resolve func() *int64, refused map[wisepops.ID]bool) {
@@ -174,10 +155,8 @@ func (c *checkpointer) settle(page *pageInFlight, resolve func() *int64, refused
 	defer c.notify()
 	page.resolved = true
 	if len(refused) > 0 {
-		page.refused = true
 		page.delta = page.delta.without(refused)
 		c.refused += len(refused)
-		c.signalRefusal()
 		return
 	}
 	highest := resolve()
@@ -194,10 +173,12 @@ func (c *checkpointer) settle(page *pageInFlight, resolve func() *int64, refused
 		if p.delta.completeTo != 0 {
 			c.completeTo = p.delta.completeTo
 		}
-		if c.store != nil {
-			c.unsaved += p.contacts
-			c.dirty = true
+		if c.store == nil {
+			c.outstanding -= p.contacts
+			continue
 		}
+		c.unsaved += p.contacts
+		c.dirty = true
 	}
 	c.size.Set(int64(c.acked.size()))
 	c.wakeWriter()
@@ -261,13 +242,6 @@ func (c *checkpointer) drain(ctx context.Context) error {
 	})
 }
 
-// refusedChan is closed when contacts are refused.
-func (c *checkpointer) refusedChan() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.refusal.Done()
-}
-
 // refusals is how many contacts were refused since the last rewind: they must be
 // read again.
 func (c *checkpointer) refusals() int {
@@ -290,9 +264,9 @@ func (c *checkpointer) rewind() progress {
 	}
 	c.pages = nil
 	c.refused = 0
-	c.inFlight = checkpoint.NewCapped[int64](int64(c.limit))
+	c.outstanding = c.unsaved
+	c.order = checkpoint.NewUncapped[int64]()
 	c.dirty = c.store != nil
-	c.refusal, c.signalRefusal = context.WithCancel(context.Background())
 	c.wakeWriter()
 	return c.acked.clone()
 }
@@ -327,6 +301,9 @@ func (c *checkpointer) write() {
 			return
 		case <-c.wake:
 		}
+		if !c.gather() {
+			return
+		}
 		err := c.flush(ctx)
 		if err == nil || ctx.Err() != nil {
 			retry = storeRetryFirst
@@ -344,6 +321,28 @@ func (c *checkpointer) write() {
 	}
 }
 
+// gather lets a few pages come together for one write, as long as the limit does
+// not hold up reading.
+func (c *checkpointer) gather() bool {
+	t := time.NewTimer(storeGather)
+	defer t.Stop()
+	for {
+		c.mu.Lock()
+		urgent := 2*c.unsaved >= c.limit
+		c.mu.Unlock()
+		if urgent {
+			return true
+		}
+		select {
+		case <-t.C:
+			return true
+		case <-c.wake:
+		case <-c.quit:
+			return false
+		}
+	}
+}
+
 // flush writes the acknowledged progress, if there is anything new.
 func (c *checkpointer) flush(ctx context.Context) error {
 	c.mu.Lock()
@@ -351,10 +350,9 @@ func (c *checkpointer) flush(ctx context.Context) error {
 		c.mu.Unlock()
 		return nil
 	}
-	saved := c.unsaved
+	covered := c.unsaved
 	if c.midRun && len(c.acked.seen) > maxStoredMidRun {
-		c.unsaved = 0
-		c.notify()
+		c.saved(c.unsaved)
 		c.mu.Unlock()
 		return nil
 	}
@@ -368,14 +366,20 @@ func (c *checkpointer) flush(ctx context.Context) error {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer c.notify()
 	c.failing = err != nil
 	if err != nil {
 		c.dirty = true
 		return err
 	}
-	c.unsaved -= saved
+	c.saved(covered)
 	return nil
+}
+
+// saved takes contacts out of the limit, under the lock.
+func (c *checkpointer) saved(contacts int) {
+	c.unsaved -= contacts
+	c.outstanding -= contacts
+	c.notify()
 }
 
 // close stores what was acknowledged last. It waits a few seconds at most.

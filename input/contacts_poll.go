@@ -225,12 +225,10 @@ func (po *poller) sleep(ctx context.Context, acks *checkpointer) bool {
 	if po.pause <= 0 {
 		return ctx.Err() == nil
 	}
-	t := time.NewTimer(po.pause)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-acks.refusedChan():
-	case <-ctx.Done():
+	pause, cancel := context.WithTimeout(ctx, po.pause)
+	defer cancel()
+	_ = acks.await(pause, func() bool { return acks.refused > 0 })
+	if ctx.Err() != nil {
 		return false
 	}
 	po.pause = 0
