@@ -178,32 +178,32 @@ func (p *place) exec(statement string) {
 	require.NoError(p.t, err)
 }
 
-// row is what is compared of a row.
-type row struct{ ID, Email string }
-
-// wanted is a row for each contact of the sandbox.
-func (p *place) wanted() []row {
+// requireAll compares the rows of the table with the contacts of the sandbox, but
+// for those that are aside.
+func (p *place) requireAll(aside int) {
 	p.t.Helper()
-	var rows []row
-	for _, c := range p.site.Contacts() {
-		id, err := wisepops.ContactID(c.Raw)
-		require.NoError(p.t, err)
-		rows = append(rows, row{id, strings.ToLower(c.Email)})
-	}
-	return rows
-}
-
-func (p *place) rows() []row {
-	p.t.Helper()
+	rows := map[string]string{}
 	found, err := p.db.QueryContext(p.t.Context(), "SELECT contact_id, coalesce(email, '') FROM wisepops_contacts")
 	require.NoError(p.t, err)
 	defer func() { require.NoError(p.t, found.Close()) }()
-	var rows []row
 	for found.Next() {
-		var r row
-		require.NoError(p.t, found.Scan(&r.ID, &r.Email))
-		rows = append(rows, r)
+		var id, email string
+		require.NoError(p.t, found.Scan(&id, &email))
+		rows[id] = email
 	}
 	require.NoError(p.t, found.Err())
-	return rows
+
+	lost := 0
+	for _, c := range p.site.Contacts() {
+		id, err := wisepops.ContactID(c.Raw)
+		email, ok := rows[id]
+		if err != nil || !ok {
+			lost++
+			continue
+		}
+		require.Equal(p.t, strings.ToLower(strings.TrimSpace(c.Email)), email)
+		delete(rows, id)
+	}
+	require.Equal(p.t, aside, lost, "contacts without a row")
+	require.Empty(p.t, rows, "rows of no contact")
 }
