@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
@@ -53,14 +54,7 @@ func (p *progress) clone() progress {
 // size is how many contacts are remembered.
 func (p *progress) size() int { return len(p.seen) + len(p.undated) }
 
-func (p *progress) hasUndated(id wisepops.ID) bool {
-	for _, u := range p.undated {
-		if u == id {
-			return true
-		}
-	}
-	return false
-}
+func (p *progress) hasUndated(id wisepops.ID) bool { return slices.Contains(p.undated, id) }
 
 func (p *progress) addUndated(ids ...wisepops.ID) {
 	p.undated = append(p.undated, ids...)

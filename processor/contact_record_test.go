@@ -282,7 +282,8 @@ func membersGen(from int) *rapid.Generator[map[string]any] {
 			tag := strconv.Itoa(from + i)
 			members[key] = rapid.SampledFrom([]any{
 				"text" + tag, tag + "@x", "+336123450" + tag, "06123450" + tag + " ext. 5",
-				[]any{tag}, map[string]any{"Inner Key": tag},
+				[]any{tag},
+				map[string]any{"Inner Key": tag},
 			}).Draw(t, "value")
 		}
 		return members

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -219,9 +220,7 @@ func (s *Service) write(w http.ResponseWriter, a answer, fault *Fault) {
 	h.Set("Content-Type", a.contentType)
 	h.Set("Content-Length", strconv.Itoa(length))
 	h.Set("Date", s.opts.Clock().UTC().Format(http.TimeFormat))
-	for name, values := range a.header {
-		h[name] = values
-	}
+	maps.Copy(h, a.header)
 	s.calls.answered(a.status)
 	w.WriteHeader(a.status)
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -268,7 +269,7 @@ func TestResponseCap(t *testing.T) {
 				srv := newTestServer(t, func(w http.ResponseWriter, _ *http.Request) {
 					served++
 					if announced {
-						w.Header().Set("Content-Length", fmt.Sprint(size))
+						w.Header().Set("Content-Length", strconv.Itoa(size))
 					}
 					page(w, size)
 				})
@@ -291,7 +292,7 @@ func TestResponseOfAnyLengthIsReadWhole(t *testing.T) {
 			for _, announced := range []bool{true, false} {
 				srv := newTestServer(t, func(w http.ResponseWriter, _ *http.Request) {
 					if announced {
-						w.Header().Set("Content-Length", fmt.Sprint(size))
+						w.Header().Set("Content-Length", strconv.Itoa(size))
 					}
 					_, _ = io.WriteString(w, "["+strings.Repeat(" ", size-2)+"]")
 				})

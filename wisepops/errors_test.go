@@ -88,9 +88,11 @@ func texts(err error) string {
 	case interface{ Unwrap() error }:
 		all += texts(u.Unwrap())
 	case interface{ Unwrap() []error }:
+		var allSb91 strings.Builder
 		for _, err := range u.Unwrap() {
-			all += texts(err)
+			allSb91.WriteString(texts(err))
 		}
+		all += allSb91.String()
 	}
 	return all
 }

@@ -274,6 +274,11 @@ func TestContactsWithoutAReadableTimeArriveOnce(t *testing.T) {
 		a.AddRaw(sandbox.DefaultStart.Add(time.Duration(i)*5*time.Hour),
 			fmt.Appendf(nil, `{"collected_at":%s,"wisepop_id":77,"fields":{"email":"EMAILMARKERx%d@example.com"}}`, collectedAt, i))
 	}
+	// Those beside the newest contact are in the overlap, and come again.
+	contacts := a.Contacts()
+	for i := range 3 {
+		a.AddRaw(contacts[len(contacts)-1].CollectedAt, fmt.Appendf(nil, `{"wisepop_id":77,"fields":{"email":"EMAILMARKERy%d@example.com"}}`, i))
+	}
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
 	conf := pipeline(a.contacts(obj{"page_size": 110}), fileOutput(out), filepath.Join(dir, "state.db"), trace)

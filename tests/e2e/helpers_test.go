@@ -170,7 +170,7 @@ func start(t *testing.T, args ...string) *process {
 func startUnchecked(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, ended: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...) //nolint:noctx // killed at the end of the test
+	p.cmd = exec.Command(binary, args...)
 	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	// Binaries must not outlive a test binary that is killed.

@@ -97,7 +97,6 @@ func TestOutputThatRejectsForLongCostsFewCalls(t *testing.T) {
 }
 
 func TestKillRepeatsNoMoreThanTheLimitWhileTheCacheIsSlow(t *testing.T) {
-	openBug(t, "checkpoint_limit bounds contacts in flight and contacts not yet stored separately: a kill repeats twice as many")
 	t.Parallel()
 	const pageSize, limit = 100, 1000
 	state := filepath.Join(t.TempDir(), "state.db")

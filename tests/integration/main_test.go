@@ -124,7 +124,9 @@ func (p *place) start(state string, set ...string) *run {
 	for _, s := range append(set, "http.enabled=false", "input.wisepops_contacts.checkpoint_cache_key="+p.key) {
 		args = append(args, "--set", s)
 	}
-	r := &run{cmd: exec.CommandContext(p.t.Context(), binary, append(args, repository("config", "leads_to_postgres.yaml"))...)}
+	ctx, cancel := context.WithTimeout(p.t.Context(), 2*patience)
+	p.t.Cleanup(cancel)
+	r := &run{cmd: exec.CommandContext(ctx, binary, append(args, repository("config", "leads_to_postgres.yaml"))...)}
 	r.cmd.Dir = p.dir
 	r.cmd.Env = append(os.Environ(),
 		"WISEPOPS_API_KEY="+sandbox.DefaultAPIKey,
