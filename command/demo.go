@@ -28,8 +28,8 @@ const (
 )
 
 // demoPatience is how long the pipeline may stand still, once the visitors have
-// left, before it counts as stuck: a few polls.
-var demoPatience = 6 * time.Second
+// left, before it counts as stuck: a few polls, and a page on a busy machine.
+var demoPatience = 10 * time.Second
 
 // Demo returns the command that runs a pipeline from a sandbox into SQLite, shows
 // how it goes, and ends with 0 only if the table then holds exactly what the

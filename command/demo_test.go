@@ -75,6 +75,15 @@ func demoYAML(t *testing.T, replace ...string) string {
 	return strings.NewReplacer(replace...).Replace(string(data))
 }
 
+// Replacements for demoYAML that put processors before the others, or after them.
+func first(processors string) []string {
+	return []string{"  processors:\n", "  processors:\n" + processors}
+}
+
+func last(processors string) []string {
+	return []string{"\n\noutput:\n", "\n" + processors + "\noutput:\n"}
+}
+
 // ownTemp has temporary directories made in one that the test looks into.
 func ownTemp(t *testing.T) string {
 	t.Helper()
@@ -170,15 +179,15 @@ func TestDemoExitsWithOneUnlessTheTableIsRight(t *testing.T) {
 		figures map[string]string
 	}{
 		"a contact lost": {
-			[]string{"- wisepops_contact: {}", `- mapping: 'root = if batch_index() == 7 { deleted() }'` + "\n    - wisepops_contact: {}"},
+			first("    - mapping: 'root = if batch_index() == 7 { deleted() }'\n"),
 			map[string]string{"rows": "19", "lost": "1", "repeated": "0"},
 		},
 		"contacts repeated": {
-			[]string{"    - wisepops_contact: {}", "    - wisepops_contact: {}\n    - mapping: 'root = if batch_index() < 2 { [ this, this ] } else { [ this ] }'\n    - unarchive: { format: json_array }\n    - split: { size: 1 }"},
+			last("    - mapping: 'root = if batch_index() < 2 { [ this, this ] } else { [ this ] }'\n    - unarchive: { format: json_array }\n"),
 			map[string]string{"rows": "20", "lost": "0", "repeated": "2"},
 		},
 		"a contact that is nobody's": {
-			[]string{"- wisepops_contact: {}", "- wisepops_contact: {}\n    - mutation: 'root.contact_id = if batch_index() == 7 { \"0\" }'"},
+			last("    - mutation: 'root.contact_id = if batch_index() == 7 { \"0\" }'\n"),
 			map[string]string{"rows": "20", "lost": "1", "repeated": "0", "unknown": "1"},
 		},
 	} {
@@ -207,7 +216,7 @@ func setPatience(t *testing.T, patience time.Duration) {
 
 func TestDemoGivesItsVerdictOnAPipelineThatIsStuck(t *testing.T) {
 	setPatience(t, time.Second)
-	r := runDemoCommand(t.Context(), demoYAML(t, "this.collected_at,", "null,"), "--for", "0s", "--contacts", "20", "--rate", "0")
+	r := runDemoCommand(t.Context(), demoYAML(t, "table: contacts", "table: nowhere"), "--for", "0s", "--contacts", "20", "--rate", "0")
 	require.ErrorContains(t, r.err, "20 lost, 0 repeated, 0 unknown. The pipeline had not caught up")
 	assert.Equal(t, 1, r.exitCode())
 	assert.Contains(t, r.errOut, "level=ERROR")
@@ -237,7 +246,7 @@ func TestDemoReportsAPipelineThatCannotRun(t *testing.T) {
 }
 
 func TestDemoShowsWarningsOfThePipeline(t *testing.T) {
-	r := runDemoCommand(t.Context(), demoYAML(t, "- wisepops_contact: {}", "- wisepops_contact: {}\n    - log: { level: INFO, message: quiet }\n    - log: { level: WARN, message: loud }"),
+	r := runDemoCommand(t.Context(), demoYAML(t, last("    - log: { level: INFO, message: quiet }\n    - log: { level: WARN, message: loud }\n")...),
 		"--for", "0s", "--contacts", "1", "--rate", "0")
 	require.NoError(t, r.err)
 	assert.Contains(t, r.errOut, "level=WARN msg=loud")
@@ -292,7 +301,7 @@ func TestDemoEndsUncheckedWhenInterruptedTwice(t *testing.T) {
 	verifyNoLeak(t)
 	setPatience(t, time.Hour)
 	out := &watchedBuffer{texts: []string{"0s  contacts", "3s  contacts"}, onText: func() { interruptSelf(t) }}
-	r := runDemoWith(t.Context(), out, &bytes.Buffer{}, demoYAML(t, "- wisepops_contact: {}", "- mapping: root = deleted()"), "--for", "1h", "--contacts", "20")
+	r := runDemoWith(t.Context(), out, &bytes.Buffer{}, demoYAML(t, first("    - mapping: root = deleted()\n")...), "--for", "1h", "--contacts", "20")
 	require.ErrorContains(t, r.err, "Interrupted")
 	assert.Equal(t, 130, r.exitCode())
 	assert.NotContains(t, r.out, "lost")

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -284,6 +285,20 @@ func TestResponseCap(t *testing.T) {
 			})
 		}
 	}
+}
+
+// announced is an answer that announces a length, and cannot be read.
+type announced int64
+
+func (a announced) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Body: io.NopCloser(iotest.ErrReader(io.EOF)), ContentLength: int64(a)}, nil
+}
+
+func TestResponseAnnouncedAsTooLargeIsNotRead(t *testing.T) {
+	_, err := newTestClient(t, "", Options{Transport: announced(maxResponseBytes + 1)}).Contacts(t.Context(), ContactsRequest{})
+	require.ErrorIs(t, err, ErrResponseTooLarge)
+	_, err = newTestClient(t, "", Options{Transport: announced(maxResponseBytes)}).Contacts(t.Context(), ContactsRequest{})
+	require.NotErrorIs(t, err, ErrResponseTooLarge)
 }
 
 func TestResponseOfAnyLengthIsReadWhole(t *testing.T) {

@@ -3,7 +3,6 @@ package wisepops
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -100,13 +99,11 @@ func newTransportError(endpoint string, err error) *TransportError {
 
 func withoutContent(err error) error {
 	var (
-		op        *net.OpError
-		dns       *net.DNSError
-		record    tls.RecordHeaderError
-		verify    *tls.CertificateVerificationError
-		authority x509.UnknownAuthorityError
-		host      x509.HostnameError
-		timeout   net.Error
+		op      *net.OpError
+		dns     *net.DNSError
+		record  tls.RecordHeaderError
+		verify  *tls.CertificateVerificationError
+		timeout net.Error
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -121,10 +118,6 @@ func withoutContent(err error) error {
 		return errors.New(record.Msg)
 	case errors.As(err, &verify):
 		return verify
-	case errors.As(err, &authority):
-		return authority
-	case errors.As(err, &host):
-		return host
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return io.ErrUnexpectedEOF
 	case errors.Is(err, io.EOF):

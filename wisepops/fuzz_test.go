@@ -17,10 +17,10 @@ import (
 
 var jsonSeeds = []string{
 	``, ` `, `[]`, ` [ ] `, `[`, `]`, `[,]`, `[1,]`, `[1 2]`, `[1]]`, `[] x`, `{}`, `null`, `[null]`, `"x"`, `0`,
-	"\ufeff[]", "[]\x00", "<html>", `[{"a":1},{"a":2}]`, `[{"a":1,}]`, `[{,}]`, `[{"a"}]`, `[{"a":}]`, `[{1:2}]`, `[{"a":1 "b":2}]`,
+	"\ufeff[]", "[]\x00", "<html>", `[{"a":1},{"a":2}]`, `[{"a":1,}]`, `[{,}]`, `[{"a"}]`, `[{"a":}]`, `[{"a";1}]`, `[{"a" 1}]`, `[{a":1}]`, `[{x"a":1}]`, `[{1:2}]`, `[{"a":1 "b":2}]`,
 	`[0,-0,1.5,-1.5e+10,1E-2,12345678901234567890]`, `[01]`, `[-]`, `[1.]`, `[.5]`, `[1e]`, `[1e+]`, `[+1]`, `[0x1]`, `[NaN]`, `[1.5.5]`,
-	`[true,false,null]`, `[tru]`, `[nul]`, `[truex]`, `[True]`,
-	`["\"\\\/\b\f\n\r\t\u00e9\uD83D\ude00"]`, `["\x"]`, `["\u12"]`, `["\u12g4"]`, `["\`, `["\u`, `["a`, "[\"\n\"]", "[\"\x7f\xff\"]", `["\ud800"]`,
+	`[true,false,null]`, `[tru]`, `[trux]`, `[nulL]`, `[falsy]`, `[nul]`, `[truex]`, `[True]`,
+	`["\"\\\/\b\f\n\r\t\u00e9\uD83D\ude00"]`, `["\x"]`, `["\u12"]`, `["\u12g4"]`, `["\`, `["\u`, `["\u123`, `["a`, "[\"\n\"]", "[\"\x7f\xff\"]", `["\ud800"]`,
 	`[{"collected_at":"2019-10-10T10:10:58.389Z","wisepop_id":12345,"ip":"127.0.0.1","country_code":"US","fields":{"email":"example@example.com","Gender":"male","City":"New York"}}]`,
 	`{"collected_at":"x","wisepop_id":"\n","fields":{"b":[{"a":1,"a":{"z":[],"y":{}}}],"\ud800":"\udc00","":"` + "\xc3" + `"}}`,
 	strings.Repeat("[", 12) + strings.Repeat("]", 12), strings.Repeat(`[{"a":`, 9), "[\v]", "[\f1]", "[1\u00a0]",
@@ -38,7 +38,7 @@ func FuzzParseContacts(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		before := bytes.Clone(body)
-		contacts, err := ParseContacts(body)
+		contacts, err := ParseContacts(slices.Clip(body))
 		require.Equal(t, before, body)
 		items, ok := elements(body)
 		require.Equal(t, ok, err == nil, "%q: %v", body, err)
@@ -65,7 +65,7 @@ func FuzzContactID(f *testing.F) {
 		f.Add([]byte(`{"fields":` + seed + `}`))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		id, err := ContactID(raw)
+		id, err := ContactID(slices.Clip(raw))
 		want, ok := slowContactID(raw)
 		require.Equal(t, ok, err == nil, "%q: %v", raw, err)
 		require.Equal(t, want, id)
@@ -158,7 +158,7 @@ func FuzzParseTime(f *testing.F) {
 }
 
 func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "0", "120", "-1", "1.5", "99999999999999999999", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"} {
+	for _, seed := range []string{"", "0", "120", "-1", "1.5", "99999999999999999999", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:00:00 GMT", "soon"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -23,6 +23,18 @@ type script struct {
 	lines []line
 	asks  []time.Duration // when each attempt came, since the first
 	first time.Time
+	open  int // bodies not yet closed
+}
+
+// scriptBody counts itself as open until it is closed.
+type scriptBody struct {
+	io.Reader
+	s *script
+}
+
+func (b *scriptBody) Close() error {
+	b.s.open--
+	return nil
 }
 
 type line struct {
@@ -54,7 +66,8 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.date != "" {
 		h.Set("Date", l.date)
 	}
-	return &http.Response{StatusCode: l.status, Header: h, Body: io.NopCloser(strings.NewReader(l.body)), ContentLength: -1}, nil
+	s.open++
+	return &http.Response{StatusCode: l.status, Header: h, Body: &scriptBody{strings.NewReader(l.body), s}, ContentLength: -1}, nil
 }
 
 func (s *script) client(t *testing.T, opts Options) *Client {
@@ -124,6 +137,7 @@ func TestAttempts(t *testing.T) {
 				require.Equal(t, name == "200", err == nil)
 				assert.Len(t, s.asks, test.attempts)
 				assert.Equal(t, test.attempts, l.asks)
+				assert.Zero(t, s.open)
 				require.Len(t, seen, test.attempts)
 				for _, a := range seen {
 					assert.Equal(t, "GET /contacts", a.Endpoint)

@@ -159,3 +159,17 @@ func TestContactsThatAppearLateArriveOnce(t *testing.T) {
 	p.succeeds()
 	requireExactlyOnce(t, a, readLines(t, out))
 }
+
+func TestContactDatedInTheFutureHidesNone(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 230})
+	a.Add(sandbox.Contact{CollectedAt: time.Now().AddDate(1, 0, 0)}, sandbox.Contact{CollectedAt: time.Now().Add(time.Hour)})
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	conf := pipeline(a.contacts(obj{"page_size": 100}), fileOutput(out), filepath.Join(dir, "state.db"))
+	for range 3 {
+		run(t, conf).succeeds()
+		requireExactlyOnce(t, a, readLines(t, out))
+		a.Add(sandbox.Contact{}, sandbox.Contact{CollectedAt: time.Now().Add(time.Minute)})
+	}
+}
