@@ -167,7 +167,7 @@ func drawAPI(t *rapid.T) (api *fakeAPI, pageSize int, overlap time.Duration) {
 	pageSize = rapid.SampledFrom([]int{1, 2, 7, 100, 1000}).Draw(t, "pageSize")
 	overlap = rapid.SampledFrom([]time.Duration{0, time.Second, 5 * time.Second, time.Hour}).Draw(t, "overlap")
 	at := int64(someInstant)
-	for range rapid.IntRange(0, 6).Draw(t, "groups") {
+	for range rapid.IntRange(0, 4).Draw(t, "groups") {
 		n := rapid.SampledFrom([]int{1, 2, 7, 30, 3*min(pageSize, 300) + 1, 3*pageSize + 1}).Draw(t, "size")
 		gap := rapid.SampledFrom([]int64{0, 0, 1, 10, 400, 1500, 60_000}).Draw(t, "gap")
 		if pageSize <= 7 {

@@ -1,6 +1,7 @@
 package wisepops
 
 import (
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -251,40 +252,66 @@ func TestTimeoutCoversTheBody(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestResponseCap(t *testing.T) {
-	chunk := []byte(strings.Repeat(" ", 1<<20))
-	// page writes an empty array of so many bytes.
-	page := func(w io.Writer, size int) {
-		_, _ = w.Write([]byte("["))
-		for left := size - 2; left > 0; left -= len(chunk) {
-			if _, err := w.Write(chunk[:min(left, len(chunk))]); err != nil {
-				return
-			}
-		}
-		_, _ = w.Write([]byte("]"))
+// bigPage is an answer of so many bytes, an empty array made while it is read.
+type bigPage struct {
+	size      int64
+	announced bool
+	attempts  int
+}
+
+func (p *bigPage) RoundTrip(*http.Request) (*http.Response, error) {
+	p.attempts++
+	res := &http.Response{StatusCode: 200, Body: io.NopCloser(p.body()), ContentLength: -1}
+	if p.announced {
+		res.ContentLength = p.size
 	}
-	for _, size := range []int{maxResponseBytes, maxResponseBytes + 1, 3 * maxResponseBytes} {
+	return res, nil
+}
+
+func (p *bigPage) body() io.Reader {
+	return io.MultiReader(strings.NewReader("["), io.LimitReader(spaces{}, p.size-2), strings.NewReader("]"))
+}
+
+type spaces struct{}
+
+func (spaces) Read(b []byte) (int, error) {
+	for n := copy(b, "        "); n > 0 && n < len(b); n *= 2 {
+		copy(b[n:], b[:n])
+	}
+	return len(b), nil
+}
+
+func TestResponseCap(t *testing.T) {
+	for _, size := range []int64{maxResponseBytes, maxResponseBytes + 1, 1 << 50} {
 		for _, announced := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%d bytes, announced %t", size, announced), func(t *testing.T) {
-				var served int
-				srv := newTestServer(t, func(w http.ResponseWriter, _ *http.Request) {
-					served++
-					if announced {
-						w.Header().Set("Content-Length", strconv.Itoa(size))
-					}
-					page(w, size)
-				})
-				res, err := newTestClient(t, srv.URL, Options{MaxRetries: 3}).Contacts(t.Context(), ContactsRequest{})
-				require.Equal(t, 1, served)
+				p := &bigPage{size: size, announced: announced}
+				c := newTestClient(t, "", Options{MaxRetries: 3, Timeout: time.Hour, Transport: p})
+				res, err := c.Contacts(t.Context(), ContactsRequest{})
+				require.Equal(t, 1, p.attempts)
 				if size <= maxResponseBytes {
 					require.NoError(t, err)
-					require.Equal(t, size, res.Size)
+					require.EqualValues(t, size, res.Size)
 					return
 				}
 				require.ErrorIs(t, err, ErrResponseTooLarge)
 			})
 		}
 	}
+}
+
+func TestResponseCapCountsWhatIsUnpacked(t *testing.T) {
+	var served atomic.Int32
+	srv := newTestServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		served.Add(1)
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = io.Copy(z, (&bigPage{size: maxResponseBytes + 1}).body())
+		_ = z.Close()
+	})
+	_, err := newTestClient(t, srv.URL, Options{MaxRetries: 3, Timeout: time.Hour}).Contacts(t.Context(), ContactsRequest{})
+	require.ErrorIs(t, err, ErrResponseTooLarge)
+	require.EqualValues(t, 1, served.Load())
 }
 
 // announced is an answer that announces a length, and cannot be read.

@@ -444,22 +444,24 @@ func TestCacheThatFailsInALongRunWithoutOrderDoesNotStallIt(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state.db")
 	db := stored(t, state)
 	s := newSink(t)
-	held, release := make(chan struct{}), make(chan struct{})
+	first, others := make(chan struct{}), make(chan struct{})
 	var posts atomic.Int64
 	s.answer(func([]byte) int {
-		if posts.Add(1) == 95 {
-			close(held)
-			<-release
+		switch n := posts.Add(1); {
+		case n >= 98:
+			<-others
+		case n >= 95:
+			<-first
 		}
 		return http.StatusOK
 	})
-	conf := pipeline(a.contacts(obj{"checkpoint_limit": limit}), s.output(nil), state)
+	conf := pipeline(a.contacts(obj{"checkpoint_limit": limit}), s.output(obj{"max_in_flight": 16}), state)
 	p := run(t, conf)
-	<-held
-	waitFor(t, "pages ahead", func() bool { return a.Calls().Total >= 103 })
+	waitFor(t, "pages ahead", func() bool { return posts.Load() >= 102 })
 	execute(t, db, "ALTER TABLE state RENAME TO gone")
-	close(release)
+	close(first)
 	p.prints("reading pauses")
+	close(others)
 	waitFor(t, "the contacts in flight", func() bool { return s.count() >= 102_000 })
 	execute(t, db, "ALTER TABLE gone RENAME TO state")
 	p.succeeds()
