@@ -295,7 +295,6 @@ type redis struct {
 	mu     sync.Mutex
 	values map[string]string
 	writes int
-	broken bool
 }
 
 func (r *redis) listen(t *testing.T, address string) {

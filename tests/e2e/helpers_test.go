@@ -27,7 +27,7 @@ const (
 	apiKey = "KEYMARKER-5c1d0e"
 
 	// patience bounds waits that end sooner unless something is broken.
-	patience = 30 * time.Second
+	patience = 60 * time.Second
 )
 
 // obj is an object of a configuration. Benthos reads JSON as it reads YAML.

@@ -44,7 +44,7 @@ func runTests(m *testing.M) int {
 	// Most tests wait most of the time.
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set("5")
+		_ = f.Value.Set("4")
 	}
 
 	if binary = os.Getenv("E2E_BINARY"); binary != "" {
