@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,13 +40,13 @@ func init() {
 }
 
 type contactsInput struct {
-	conf    contactsConfig
-	client  *wisepops.Client
-	store   *store // nil: nothing is kept
-	mgr     *service.Resources
-	log     *service.Logger
-	release func() // gives the checkpoint key back
-	stop    *shutdown.Signaller
+	conf   contactsConfig
+	client *wisepops.Client
+	store  *store // nil: nothing is kept
+	mgr    *service.Resources
+	log    *service.Logger
+	claim  *checkpointClaim // nil: nothing is kept
+	stop   *shutdown.Signaller
 
 	abortConnect atomic.Pointer[context.CancelFunc] // set while Connect fetches
 
@@ -62,11 +63,10 @@ func newContactsInput(conf *service.ParsedConfig, mgr *service.Resources) (*cont
 		return nil, err
 	}
 	in := &contactsInput{
-		conf:    c,
-		mgr:     mgr,
-		log:     mgr.Logger(),
-		release: func() {},
-		stop:    shutdown.NewSignaller(),
+		conf: c,
+		mgr:  mgr,
+		log:  mgr.Logger(),
+		stop: shutdown.NewSignaller(),
 	}
 	if in.client, err = apiconfig.NewClient(conf, mgr, in.waitingForBudget); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func newContactsInput(conf *service.ParsedConfig, mgr *service.Resources) (*cont
 		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wciFieldCheckpointCache, c.cache)
 	}
 	in.store = &store{mgr: mgr, cache: c.cache, key: c.cacheKey, wisepopID: c.wisepopID}
-	if in.release, err = claimCheckpoint(mgr, c.cache, c.cacheKey); err != nil {
+	if in.claim, err = claimCheckpoint(mgr, c.cache, c.cacheKey); err != nil {
 		return nil, err
 	}
 	return in, nil
@@ -103,6 +103,9 @@ func (in *contactsInput) Connect(ctx context.Context) error {
 	}
 	if in.acks != nil {
 		return nil
+	}
+	if err := in.claim.use(); err != nil {
+		return service.NewErrBackOff(err, time.Minute)
 	}
 	if in.poller == nil {
 		p, err := in.loadProgress(ctx)
@@ -248,7 +251,7 @@ func (in *contactsInput) Close(ctx context.Context) error {
 		return nil
 	}
 	in.closed = true
-	defer in.release()
+	defer in.claim.release()
 	defer in.client.CloseIdleConnections()
 	if in.acks == nil {
 		return nil
@@ -262,47 +265,78 @@ func (in *contactsInput) Close(ctx context.Context) error {
 // checkpointClaims are the checkpoint keys that inputs of this process hold.
 type checkpointClaims struct {
 	mu      sync.Mutex
-	holders map[checkpointKey]checkpointHolder
+	holders map[checkpointKey]*checkpointClaim
 }
 
 type checkpointKey struct{ cache, key string }
 
-type checkpointHolder struct{ stream, component string }
+// checkpointClaim is the right of one input to move a watermark.
+type checkpointClaim struct {
+	all       *checkpointClaims
+	key       checkpointKey
+	stream    string
+	component string
+	used      bool
+}
 
 type checkpointClaimsKey struct{}
 
 // claimCheckpoint makes sure that no other input of the process moves the same
-// watermark. A component that is built again, as a stream that failed to start,
-// takes over from itself.
-func claimCheckpoint(mgr *service.Resources, cache, key string) (release func(), err error) {
-	shared, _ := mgr.GetOrSetGeneric(checkpointClaimsKey{}, &checkpointClaims{holders: map[checkpointKey]checkpointHolder{}})
-	claims, ok := shared.(*checkpointClaims)
+// watermark. A component that is built again, as in a stream that failed to start,
+// takes over from itself as long as it was not used.
+func claimCheckpoint(mgr *service.Resources, cache, key string) (*checkpointClaim, error) {
+	shared, _ := mgr.GetOrSetGeneric(checkpointClaimsKey{}, &checkpointClaims{holders: map[checkpointKey]*checkpointClaim{}})
+	all, ok := shared.(*checkpointClaims)
 	if !ok {
 		return nil, errors.New("the claims on checkpoint keys are of another type")
 	}
-	k := checkpointKey{cache, key}
-	me := checkpointHolder{stream: mgr.StreamID(), component: componentName(mgr)}
-	claims.mu.Lock()
-	defer claims.mu.Unlock()
-	if other, taken := claims.holders[k]; taken && other != me {
-		return nil, fmt.Errorf("the inputs %s and %s both keep their watermark under the key %q of the cache %q: give each its own %s",
-			other, me, key, cache, wciFieldCheckpointCacheKey)
+	me := &checkpointClaim{all: all, key: checkpointKey{cache, key}, stream: mgr.StreamID(), component: componentName(mgr)}
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if other, taken := all.holders[me.key]; taken && (other.used || other.String() != me.String()) {
+		return nil, me.conflict(other)
 	}
-	claims.holders[k] = me
-	return func() {
-		claims.mu.Lock()
-		defer claims.mu.Unlock()
-		if claims.holders[k] == me {
-			delete(claims.holders, k)
-		}
-	}, nil
+	all.holders[me.key] = me
+	return me, nil
 }
 
-func (h checkpointHolder) String() string {
-	if h.stream == "" {
-		return fmt.Sprintf("%q", h.component)
+// use is called before the watermark is touched. It fails where another input
+// took over, as one of several copies does.
+func (c *checkpointClaim) use() error {
+	if c == nil {
+		return nil
 	}
-	return fmt.Sprintf("%q of stream %q", h.component, h.stream)
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	if holder, taken := c.all.holders[c.key]; taken && holder != c {
+		return c.conflict(holder)
+	}
+	c.all.holders[c.key] = c
+	c.used = true
+	return nil
+}
+
+func (c *checkpointClaim) release() {
+	if c == nil {
+		return
+	}
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	if c.all.holders[c.key] == c {
+		delete(c.all.holders, c.key)
+	}
+}
+
+func (c *checkpointClaim) conflict(other *checkpointClaim) error {
+	return fmt.Errorf("the inputs %s and %s both keep their watermark under the key %q of the cache %q: give each its own %s, and run one copy of each",
+		other, c, c.key.key, c.key.cache, wciFieldCheckpointCacheKey)
+}
+
+func (c *checkpointClaim) String() string {
+	if c.stream == "" {
+		return strconv.Quote(c.component)
+	}
+	return fmt.Sprintf("%q of stream %q", c.component, c.stream)
 }
 
 func componentName(mgr *service.Resources) string {

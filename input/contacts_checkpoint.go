@@ -88,6 +88,7 @@ type checkpointer struct {
 	outstanding int  // contacts in flight, or acknowledged and not stored
 	unsaved     int  // the latter
 	refused     int  // contacts
+	delivered   int  // contacts acknowledged in order, ever
 	midRun      bool // the last page neither moved the position nor ended a run
 	dirty       bool
 	failing     bool
@@ -168,6 +169,7 @@ func (c *checkpointer) settle(page *pageInFlight, resolve func() *int64, refused
 		c.pages[0] = nil
 		c.pages = c.pages[1:]
 		before := c.acked.position
+		c.delivered += p.contacts
 		c.acked.apply(&p.delta, c.overlap)
 		c.midRun = c.acked.position == before && p.delta.completeTo == 0
 		if p.delta.completeTo != 0 {
@@ -248,6 +250,13 @@ func (c *checkpointer) refusals() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.refused
+}
+
+// progressed is how many contacts were acknowledged in order, ever.
+func (c *checkpointer) progressed() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.delivered
 }
 
 // rewind forgets the pages behind a refused one, but not which of their contacts
@@ -352,6 +361,7 @@ func (c *checkpointer) flush(ctx context.Context) error {
 	}
 	covered := c.unsaved
 	if c.midRun && len(c.acked.seen) > maxStoredMidRun {
+		c.failing = false
 		c.saved(c.unsaved)
 		c.mu.Unlock()
 		return nil

@@ -29,7 +29,8 @@ type poller struct {
 
 	kept      *wisepops.ContactsPage // fetched and not yet taken
 	failures  int                    // failed polls in a row
-	rewinds   int                    // rewinds since a run ended well
+	rewinds   int                    // rewinds since contacts were acknowledged
+	progress  int                    // contacts acknowledged before the last rewind
 	pause     time.Duration          // before the next request
 	pageBytes int                    // length of the last page
 
@@ -186,7 +187,6 @@ func (po *poller) deliver(ctx context.Context, acks *checkpointer) (ended bool, 
 	if !a.caughtUp {
 		return false, nil
 	}
-	po.rewinds = 0
 	po.postpone(po.conf.pollInterval)
 	return a.finished || !po.conf.follow, nil
 }
@@ -211,6 +211,9 @@ func (po *poller) report(a *answer) {
 func (po *poller) rewind(ctx context.Context, acks *checkpointer) bool {
 	if acks.drain(ctx) != nil {
 		return false
+	}
+	if n := acks.progressed(); n > po.progress {
+		po.rewinds, po.progress = 0, n
 	}
 	po.rewinds++
 	wait := po.wait(po.rewinds)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 )
 
 // benchmarkPage is a full page of contacts of about 250 bytes each.
@@ -51,5 +49,4 @@ func BenchmarkParseContacts(b *testing.B) {
 			}
 		}
 	})
-	require.NotEmpty(b, page)
 }

@@ -134,7 +134,6 @@ func TestTwoInputsOnOneCheckpointKeyAreAnError(t *testing.T) {
 }
 
 func TestCopiesOfOneInputAreAnError(t *testing.T) {
-	openBug(t, "a broker with copies: 2 runs two inputs on one checkpoint key, and delivers every contact twice")
 	t.Parallel()
 	a := markedAPI(t, 310)
 	dir := t.TempDir()
@@ -436,7 +435,6 @@ func TestCacheThatFailsLaterPausesReading(t *testing.T) {
 }
 
 func TestCacheThatFailsInALongRunWithoutOrderDoesNotStallIt(t *testing.T) {
-	openBug(t, "once more than 100,000 ids are remembered in the first run, a write that failed before pauses reading for ever")
 	t.Parallel()
 	const limit = 10_000
 	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 120_000, Switches: sandbox.Switches{Order: sandbox.NewestFirst}})

@@ -79,7 +79,6 @@ func TestRefusedMessagesAreReadAgainWithoutRepeatingTheirPage(t *testing.T) {
 }
 
 func TestOutputThatRejectsForLongCostsFewCalls(t *testing.T) {
-	openBug(t, "with auto_replay_nacks: false an output that rejects costs a call each second, for ever: 1,500 in 25 minutes")
 	t.Parallel()
 	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 10})
 	s := newSink(t)
