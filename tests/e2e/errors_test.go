@@ -144,14 +144,6 @@ func TestCopiesOfOneInputAreAnError(t *testing.T) {
 	require.Zero(t, repeated)
 }
 
-// openBug skips a test of what is known not to hold yet.
-func openBug(t *testing.T, what string) {
-	t.Helper()
-	if !openBugs {
-		t.Skip("open bug: " + what)
-	}
-}
-
 func stored(t *testing.T, state string) *sql.DB {
 	t.Helper()
 	db := openSQLite(t, state)
