@@ -3,7 +3,6 @@
 //
 //	E2E_KILLS=100   kill -9 that often in each backfill (a few by default)
 //	E2E_SEED=42     the seed of everything random; printed when not given
-//	E2E_OPEN_BUGS=1 run the tests of what is known not to hold yet, too
 //	E2E_BINARY=path test that binary instead of building one
 package e2e_test
 
@@ -21,9 +20,8 @@ import (
 
 // The binary under test, and the seed of everything random.
 var (
-	binary   string
-	seed     uint64
-	openBugs = os.Getenv("E2E_OPEN_BUGS") != ""
+	binary string
+	seed   uint64
 )
 
 func TestMain(m *testing.M) {
