@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	_ "embed"
+	"io"
+	"log"
 	"os"
 	"runtime/debug"
 
@@ -48,6 +50,9 @@ var demoPipeline string
 const gcPercent = 200
 
 func main() {
+	// net/http prints bytes that a server sent too many to the standard logger, and
+	// they may be a contact's. Benthos has a logger of its own.
+	log.SetOutput(io.Discard)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
