@@ -2,6 +2,7 @@ package input
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -187,14 +188,34 @@ func (in *contactsInput) ReadBatch(ctx context.Context) (service.MessageBatch, s
 	}
 }
 
+// contactMessages makes a batch of a page. The metadata that differ from contact
+// to contact are cut from one string a page.
 func contactMessages(contacts []wisepops.Contact) service.MessageBatch {
+	const (
+		idLength   = 2 * len(wisepops.ID{})
+		timeLength = len("2006-01-02T15:04:05.000Z")
+	)
+	buf := make([]byte, 0, len(contacts)*(idLength+timeLength))
+	for i := range contacts {
+		c := &contacts[i]
+		buf = hex.AppendEncode(buf, c.ID[:])
+		if !c.CollectedAt.IsZero() {
+			buf = wisepops.AppendTime(buf, c.CollectedAt)
+		}
+	}
+	text := string(buf)
+	cut := func(n int) (head string) {
+		head, text = text[:n], text[n:]
+		return head
+	}
+
 	batch := make(service.MessageBatch, len(contacts))
 	for i := range contacts {
 		c := &contacts[i]
 		msg := service.NewMessage(c.Raw)
-		msg.MetaSetMut(metaContactID, c.ID.String())
+		msg.MetaSetMut(metaContactID, cut(idLength))
 		if !c.CollectedAt.IsZero() {
-			msg.MetaSetMut(metaCollectedAt, wisepops.FormatTime(c.CollectedAt))
+			msg.MetaSetMut(metaCollectedAt, cut(timeLength))
 		}
 		msg.MetaSetMut(metaWisepopID, c.WisepopID)
 		msg.MetaSetMut(metaSource, sourceContacts)

@@ -221,6 +221,7 @@ func (w *watermark) take(contacts []wisepops.Contact, clock time.Time) (answer, 
 // the order. It reports whether the page reached collected_before.
 func (w *watermark) sort(contacts []wisepops.Contact, a *answer) (beyond bool) {
 	a.fresh = contacts[:0]
+	a.delta.seen = make([]seenContact, 0, len(contacts))
 	tolerance := w.overlap.Milliseconds()
 	newestOfPage := int64(beginning)
 	for i := range contacts {

@@ -27,4 +27,15 @@ func ParseTime(s string) (time.Time, error) {
 }
 
 // FormatTime writes an instant as the API does: RFC 3339, UTC, milliseconds.
-func FormatTime(t time.Time) string { return t.UTC().Format(TimeLayout) }
+func FormatTime(t time.Time) string {
+	return string(AppendTime(make([]byte, 0, len(TimeLayout)), t))
+}
+
+// AppendTime appends what [FormatTime] returns.
+func AppendTime(b []byte, t time.Time) []byte {
+	// The standard library is several times faster with its own layout than with
+	// one of milliseconds.
+	b = t.UTC().AppendFormat(b, time.RFC3339)
+	ms := t.Nanosecond() / int(time.Millisecond)
+	return append(b[:len(b)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 // times holds what each text means, in RFC 3339, or "" where it is not a time.
@@ -67,4 +68,11 @@ func TestFormatTimeRoundsDown(t *testing.T) {
 	require.Equal(t, "2019-10-10T10:10:58.389Z", FormatTime(time.Date(2019, 10, 10, 12, 10, 58, 389_999_999, paris)))
 	require.Equal(t, "2019-10-10T10:10:58.000Z", FormatTime(time.Date(2019, 10, 10, 10, 10, 58, 0, time.UTC)))
 	require.Equal(t, "1969-12-31T23:59:59.999Z", FormatTime(time.Unix(0, -1)))
+}
+
+func TestAppendTimeAgreesWithTheLayout(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.UnixMilli(rapid.Int64Range(-62_135_596_800_000, 253_402_300_799_999).Draw(t, "milliseconds"))
+		require.Equal(t, at.UTC().Format(TimeLayout), string(AppendTime(nil, at)))
+	})
 }
