@@ -10,6 +10,10 @@ import (
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
+// pagesAhead is how many pages wait for their read, so that asking and reading
+// need not keep the same pace. They count as in flight.
+const pagesAhead = 2
+
 // firstWait is the wait after the first failed poll of an outage.
 const firstWait = time.Second
 
@@ -47,7 +51,7 @@ func newPoller(conf contactsConfig, client *wisepops.Client, p progress, mgr *se
 		conf:        conf,
 		client:      client,
 		log:         mgr.Logger(),
-		pages:       make(chan page),
+		pages:       make(chan page, pagesAhead),
 		received:    m.NewCounter("wisepops_contacts_received"),
 		duplicates:  m.NewCounter("wisepops_contacts_duplicates"),
 		undated:     m.NewCounter("wisepops_contacts_undated"),
