@@ -69,10 +69,10 @@ func ContactID(raw []byte) (string, error) {
 // that the contacts of one page share.
 type contactParser struct {
 	scanner
-	buf       []byte   // what the id is the hash of
-	decoded   []byte   // the strings of one contact that hold escapes
-	members   []member // a stack: nested objects use its end
-	wisepopID string   // of the contact before, likely the next one's too
+	buf        []byte            // what the id is the hash of
+	decoded    []byte            // the strings of one contact that hold escapes
+	members    []member          // a stack: nested objects use its end
+	wisepopIDs map[string]string // those of the page, which are few
 }
 
 type member struct {
@@ -135,10 +135,15 @@ func (p *contactParser) appendWisepopID(n int) string {
 	default:
 		p.buf = append(p.buf, p.literal(n)...)
 	}
-	if string(p.buf) != p.wisepopID {
-		p.wisepopID = string(p.buf)
+	id, known := p.wisepopIDs[string(p.buf)]
+	if !known {
+		id = string(p.buf)
+		if p.wisepopIDs == nil {
+			p.wisepopIDs = make(map[string]string)
+		}
+		p.wisepopIDs[id] = id
 	}
-	return p.wisepopID
+	return id
 }
 
 func (p *contactParser) appendTime(n int) time.Time {
