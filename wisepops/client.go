@@ -178,6 +178,7 @@ func newTransport() http.RoundTripper {
 type request struct {
 	method, path string
 	query        url.Values
+	body         []byte // JSON; none where nil
 	maxRetries   int
 	sizeHint     int // of the response body, in bytes
 }
@@ -248,12 +249,16 @@ func (c *Client) attempt(ctx context.Context, req *request) (*response, error) {
 	if len(req.query) > 0 {
 		target += "?" + req.query.Encode()
 	}
-	// An empty body that cannot be rewound: net/http sends a request without a
-	// body again by itself, unseen by the Limiter, when a kept-alive connection
+	// A body that cannot be rewound, even where it is empty: net/http sends other
+	// requests again by itself, unseen by the Limiter, when a kept-alive connection
 	// breaks.
-	hreq, err := http.NewRequestWithContext(ctx, req.method, target, io.MultiReader())
+	hreq, err := http.NewRequestWithContext(ctx, req.method, target, io.MultiReader(bytes.NewReader(req.body)))
 	if err != nil {
 		return nil, newTransportError(req.endpoint(), err)
+	}
+	if req.body != nil {
+		hreq.ContentLength = int64(len(req.body))
+		hreq.Header.Set("Content-Type", "application/json")
 	}
 	hreq.Header.Set("Authorization", c.header)
 	hreq.Header.Set("Accept", "application/json")
