@@ -18,6 +18,11 @@ type Fault struct {
 	// lets it go on.
 	Hang bool
 
+	// Effective has the call take effect although its answer is lost to
+	// DropConnection, Status or Body: a hook is created, and the client does not
+	// learn of it.
+	Effective bool
+
 	// DropConnection closes the connection without an answer.
 	DropConnection bool
 

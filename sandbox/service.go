@@ -97,6 +97,14 @@ type Switches struct {
 	// null, number, boolean or nested value.
 	PlainFields bool
 
+	// RefuseTwinHooks answers 409 where a hook is created that is there already. By
+	// default a second one is created.
+	RefuseTwinHooks bool
+
+	// RespellDeliveries sends deliveries whose bytes differ from what GET /contacts
+	// serves for the same contact: order of keys, white space, escapes, +00:00.
+	RespellDeliveries bool
+
 	// Late dates live submissions up to this long before the clock: contacts
 	// that appear late. See [Service.Visit].
 	Late time.Duration
@@ -114,9 +122,13 @@ type Service struct {
 	hangMu  sync.Mutex
 	hang    chan struct{} // closed and replaced by Release
 
-	mu    sync.RWMutex // guards store and gen
-	store store
-	gen   generator
+	courier courier
+
+	mu       sync.RWMutex // guards what follows
+	store    store
+	gen      generator
+	hooks    []Hook
+	lastHook int64
 }
 
 // endpoint holds what answers a path, by method.
@@ -154,6 +166,11 @@ func New(opts Options) *Service {
 		header: `WISEPOPS-API key="` + opts.APIKey + `"`,
 		routes: map[string]endpoint{
 			"/contacts": {http.MethodGet: (*Service).getContacts},
+			"/hooks": {
+				http.MethodGet:    (*Service).getHooks,
+				http.MethodPost:   (*Service).postHook,
+				http.MethodDelete: (*Service).deleteHook,
+			},
 		},
 		hang:  make(chan struct{}),
 		store: store{seed: opts.Seed},
@@ -181,6 +198,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !fault.wait(r, released) {
 			s.calls.answered(0)
 			return
+		}
+		if fault.Effective {
+			s.answer(r, path)
 		}
 		if fault.DropConnection {
 			s.calls.answered(0)

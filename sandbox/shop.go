@@ -1,5 +1,7 @@
 package sandbox
 
+import "slices"
+
 // kind is what visitors type into a field.
 type kind int
 
@@ -31,6 +33,17 @@ type popup struct {
 	id        int64
 	countries []string // where its visitors come from; any where empty
 	blocks    [][]field
+}
+
+// event is that of the hooks that a block goes to: sign-ups come first.
+func (p *popup) event(block int) string {
+	switch {
+	case block == 0:
+		return EventEmail
+	case slices.ContainsFunc(p.blocks[block], func(f field) bool { return f.kind == kindPhone }):
+		return EventPhone
+	}
+	return EventSurvey
 }
 
 // country is where a visitor comes from. In phone numbers # is any digit; they

@@ -108,12 +108,7 @@ func (s *Service) Contacts() []Contact {
 	defer s.mu.RUnlock()
 	contacts := make([]Contact, len(s.store.rows))
 	for i, r := range s.store.rows {
-		contacts[i] = Contact{
-			CollectedAt: time.UnixMilli(r.at).UTC(),
-			WisepopID:   r.wisepopID,
-			Email:       string(s.store.email(r)),
-			Raw:         s.store.raw(r),
-		}
+		contacts[i] = s.contactOf(r)
 	}
 	return contacts
 }
@@ -154,6 +149,16 @@ func (s *Service) submit(rng *rand.Rand) {
 	if s.opts.Late > 0 {
 		at = at.Add(-time.Duration(rng.Int64N(int64(s.opts.Late))))
 	}
+	s.submitAt(at)
+}
+
+// Submit has one visitor submit a pop-up now, and returns the contacts of the
+// submission.
+func (s *Service) Submit() []Contact {
+	return s.submitAt(s.opts.Clock())
+}
+
+func (s *Service) submitAt(at time.Time) []Contact {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.gen.visitor()
@@ -161,5 +166,20 @@ func (s *Service) submit(rng *rand.Rand) {
 	for block := range rows {
 		rows[block] = s.gen.contact(&s.store, v, block, at.UnixMilli())
 	}
+	contacts := make([]Contact, len(rows))
+	for block, r := range rows {
+		contacts[block] = s.contactOf(r)
+		s.dispatch(v.popup.event(block), contacts[block])
+	}
 	s.store.insert(rows...)
+	return contacts
+}
+
+func (s *Service) contactOf(r row) Contact {
+	return Contact{
+		CollectedAt: time.UnixMilli(r.at).UTC(),
+		WisepopID:   r.wisepopID,
+		Email:       string(s.store.email(r)),
+		Raw:         s.store.raw(r),
+	}
 }
