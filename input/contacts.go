@@ -2,7 +2,6 @@ package input
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,16 +17,7 @@ import (
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
-const (
-	metaContactID   = "wisepops_contact_id"
-	metaCollectedAt = "wisepops_collected_at"
-	metaWisepopID   = "wisepops_wisepop_id"
-	metaSource      = "wisepops_source"
-
-	sourceContacts = "contacts"
-
-	contactsCloseBudget = 10 * time.Second
-)
+const contactsCloseBudget = 10 * time.Second
 
 func init() {
 	service.MustRegisterBatchInput("wisepops_contacts", contactsSpec(),
@@ -181,47 +171,11 @@ func (in *contactsInput) ReadBatch(ctx context.Context) (service.MessageBatch, s
 		if !ok {
 			return nil, nil, service.ErrEndOfInput
 		}
-		batch := contactMessages(page.contacts)
+		batch := contactMessages(page.contacts, sourceContacts, "")
 		return batch, in.ackFunc(batch, page), nil
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
-}
-
-// contactMessages makes a batch of a page. The metadata that differ from contact
-// to contact are cut from one string a page.
-func contactMessages(contacts []wisepops.Contact) service.MessageBatch {
-	const (
-		idLength   = 2 * len(wisepops.ID{})
-		timeLength = len("2006-01-02T15:04:05.000Z")
-	)
-	buf := make([]byte, 0, len(contacts)*(idLength+timeLength))
-	for i := range contacts {
-		c := &contacts[i]
-		buf = hex.AppendEncode(buf, c.ID[:])
-		if !c.CollectedAt.IsZero() {
-			buf = wisepops.AppendTime(buf, c.CollectedAt)
-		}
-	}
-	text := string(buf)
-	cut := func(n int) (head string) {
-		head, text = text[:n], text[n:]
-		return head
-	}
-
-	batch := make(service.MessageBatch, len(contacts))
-	for i := range contacts {
-		c := &contacts[i]
-		msg := service.NewMessage(c.Raw)
-		msg.MetaSetMut(metaContactID, cut(idLength))
-		if !c.CollectedAt.IsZero() {
-			msg.MetaSetMut(metaCollectedAt, cut(timeLength))
-		}
-		msg.MetaSetMut(metaWisepopID, c.WisepopID)
-		msg.MetaSetMut(metaSource, sourceContacts)
-		batch[i] = msg
-	}
-	return batch
 }
 
 // ackFunc settles a page. It sees a rejection only where messages are not

@@ -76,7 +76,7 @@ type Client struct {
 func New(opts Options) (*Client, error) {
 	opts.APIKey = strings.TrimSpace(opts.APIKey)
 	if opts.APIKey == "" {
-		return nil, errors.New("api_key is empty: set it to the API key of the website, or set the environment variable that it is read from")
+		return nil, ErrNoAPIKey
 	}
 	if strings.ContainsFunc(opts.APIKey, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' }) {
 		return nil, errors.New("api_key holds a character that no API key has (a quote, white space or a control character)")
@@ -105,6 +105,14 @@ func New(opts Options) (*Client, error) {
 	}, nil
 }
 
+// WithMaxRetries returns a client that differs from c in its MaxRetries only, and
+// shares its connections.
+func (c *Client) WithMaxRetries(n int) *Client {
+	other := *c
+	other.opts.MaxRetries = n
+	return &other
+}
+
 // CloseIdleConnections releases the kept-alive connections.
 func (c *Client) CloseIdleConnections() {
 	if t, ok := c.opts.Transport.(interface{ CloseIdleConnections() }); ok {
@@ -126,7 +134,7 @@ func parseBaseURL(s string) (string, error) {
 	switch u.Scheme {
 	case "https":
 	case "http":
-		if !isLoopback(u.Hostname()) {
+		if !IsLoopback(u.Hostname()) {
 			return "", fmt.Errorf("base_url is plain http to %s, which would send the key in the clear: use https (plain http is for loopback addresses)", u.Hostname())
 		}
 	default:
@@ -135,7 +143,9 @@ func parseBaseURL(s string) (string, error) {
 	return strings.TrimRight(u.String(), "/"), nil
 }
 
-func isLoopback(host string) bool {
+// IsLoopback tells whether a host, without its port, is this machine for sure: only
+// to such a host may the key travel, or a contact come, in the clear.
+func IsLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}

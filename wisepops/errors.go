@@ -18,6 +18,9 @@ var (
 	// 403: the API refuses the key. It is never retried.
 	ErrUnauthorized = errors.New("the API key was refused")
 
+	// ErrNoAPIKey is returned by [New] where there is no API key.
+	ErrNoAPIKey = errors.New("api_key is empty: set it to the API key of the website, or set the environment variable that it is read from")
+
 	// ErrResponseTooLarge says that a response was longer than 64 MiB. It is
 	// never retried.
 	ErrResponseTooLarge = errors.New("the response is longer than 64 MiB")

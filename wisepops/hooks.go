@@ -39,16 +39,7 @@ func (h Hook) Same(other Hook) bool {
 // Errors: [APIError], [TransportError], [FormatError], or those of the
 // [Limiter] and the context.
 func (c *Client) Hooks(ctx context.Context) ([]Hook, error) {
-	return c.hooks(ctx, c.opts.MaxRetries)
-}
-
-// HooksOnce is Hooks in one attempt, whatever the client's MaxRetries.
-func (c *Client) HooksOnce(ctx context.Context) ([]Hook, error) {
-	return c.hooks(ctx, 0)
-}
-
-func (c *Client) hooks(ctx context.Context, maxRetries int) ([]Hook, error) {
-	req := &request{method: http.MethodGet, path: "/hooks", maxRetries: maxRetries}
+	req := &request{method: http.MethodGet, path: "/hooks", maxRetries: c.opts.MaxRetries}
 	res, err := c.do(ctx, req)
 	if err != nil {
 		return nil, err

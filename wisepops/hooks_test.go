@@ -71,7 +71,7 @@ func TestHooksAttempts(t *testing.T) {
 	_, err := c.Hooks(t.Context())
 	require.ErrorContains(t, err, "GET /hooks: status 500")
 	require.Len(t, *asked, 3)
-	_, err = c.HooksOnce(t.Context())
+	_, err = c.WithMaxRetries(0).Hooks(t.Context())
 	require.Error(t, err)
 	require.Len(t, *asked, 4)
 }

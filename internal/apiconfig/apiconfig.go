@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -67,6 +68,21 @@ func defaultBackOff() *backoff.ExponentialBackOff {
 	b.MaxElapsedTime = time.Minute
 	return b
 }
+
+// Key returns the API key, or an error where it is empty.
+func Key(conf *service.ParsedConfig) (string, error) {
+	key, err := conf.FieldString(fieldAPIKey)
+	if err != nil {
+		return "", err
+	}
+	if key = strings.TrimSpace(key); key == "" {
+		return "", wisepops.ErrNoAPIKey
+	}
+	return key, nil
+}
+
+// BaseURL returns where the API is served, as it is written.
+func BaseURL(conf *service.ParsedConfig) (string, error) { return conf.FieldString(fieldBaseURL) }
 
 // NewClient builds the client that the fields describe. onWait, which may be
 // nil, is called before each wait for the rate limit. It makes no call.

@@ -1,0 +1,59 @@
+package input
+
+import (
+	"encoding/hex"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
+)
+
+const (
+	metaContactID   = "wisepops_contact_id"
+	metaCollectedAt = "wisepops_collected_at"
+	metaWisepopID   = "wisepops_wisepop_id"
+	metaSource      = "wisepops_source"
+	metaEvent       = "wisepops_event"
+
+	sourceContacts = "contacts"
+	sourceWebhook  = "webhook"
+)
+
+// contactMessages makes a batch of contacts. The metadata that differ from contact
+// to contact are cut from one string. An event of "" is not known.
+func contactMessages(contacts []wisepops.Contact, source, event string) service.MessageBatch {
+	const (
+		idLength   = 2 * len(wisepops.ID{})
+		timeLength = len("2006-01-02T15:04:05.000Z")
+	)
+	buf := make([]byte, 0, len(contacts)*(idLength+timeLength))
+	for i := range contacts {
+		c := &contacts[i]
+		buf = hex.AppendEncode(buf, c.ID[:])
+		if !c.CollectedAt.IsZero() {
+			buf = wisepops.AppendTime(buf, c.CollectedAt)
+		}
+	}
+	text := string(buf)
+	cut := func(n int) (head string) {
+		head, text = text[:n], text[n:]
+		return head
+	}
+
+	batch := make(service.MessageBatch, len(contacts))
+	for i := range contacts {
+		c := &contacts[i]
+		msg := service.NewMessage(c.Raw)
+		msg.MetaSetMut(metaContactID, cut(idLength))
+		if !c.CollectedAt.IsZero() {
+			msg.MetaSetMut(metaCollectedAt, cut(timeLength))
+		}
+		msg.MetaSetMut(metaWisepopID, c.WisepopID)
+		msg.MetaSetMut(metaSource, source)
+		if event != "" {
+			msg.MetaSetMut(metaEvent, event)
+		}
+		batch[i] = msg
+	}
+	return batch
+}

@@ -1,0 +1,160 @@
+package input
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
+)
+
+func init() {
+	service.MustRegisterBatchInput("wisepops_webhook", webhookSpec(),
+		func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchInput, error) {
+			return newWebhookInput(conf, mgr)
+		})
+}
+
+// webhookInput receives deliveries. It is not wrapped to replay what is refused
+// downstream: the sender is to know.
+type webhookInput struct {
+	*receiver
+	conf      webhookConfig
+	client    *wisepops.Client
+	listeners *webhookListeners
+	mgr       *service.Resources
+	log       *service.Logger
+
+	mu                sync.Mutex // held by Connect and Close
+	listener          *webhookListener
+	registrar         *registrar // nil: hooks are not registered
+	endRegistration   context.CancelFunc
+	registrationEnded chan struct{}
+	closed            bool
+}
+
+func newWebhookInput(conf *service.ParsedConfig, mgr *service.Resources) (*webhookInput, error) {
+	c, err := parseWebhookConfig(conf)
+	if err != nil {
+		return nil, err
+	}
+	in := &webhookInput{conf: c, mgr: mgr, log: mgr.Logger(), receiver: newReceiver(&c, mgr)}
+	if in.client, err = apiconfig.NewClient(conf, mgr, nil); err != nil {
+		return nil, err
+	}
+	if in.listeners, err = sharedListeners(mgr); err != nil {
+		return nil, err
+	}
+	if c.cache != "" && !mgr.HasCache(c.cache) {
+		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wwiFieldCheckpointCache, c.cache)
+	}
+	if c.wanted != nil {
+		in.registrar = &registrar{
+			client:   in.client,
+			wanted:   c.wanted,
+			interval: c.interval,
+			mgr:      mgr,
+			cache:    c.cache,
+			cacheKey: c.cacheKey,
+			log:      in.log,
+			hooks:    mgr.Metrics().NewGauge("wisepops_hooks_registered"),
+		}
+	}
+	return in, nil
+}
+
+// ConnectionTest costs one call.
+func (in *webhookInput) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	if _, err := in.client.WithMaxRetries(0).Hooks(ctx); err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
+}
+
+// Connect listens, and has the hooks registered in the background: those that are
+// there already bring deliveries meanwhile.
+func (in *webhookInput) Connect(ctx context.Context) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return service.ErrEndOfInput
+	}
+	if in.listener != nil {
+		return nil
+	}
+	var err error
+	if in.listener, err = in.listeners.attach(ctx, in); err != nil {
+		return err
+	}
+	in.log.Infof("Receiving deliveries on %s, path %s", in.listener.address, in.conf.path)
+	if in.registrar != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		in.endRegistration, in.registrationEnded = cancel, make(chan struct{})
+		go func() {
+			defer close(in.registrationEnded)
+			in.registrar.run(ctx)
+		}()
+	}
+	return nil
+}
+
+// ReadBatch returns one delivery.
+func (in *webhookInput) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	d, err := in.next(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return contactMessages(d.contacts, sourceWebhook, d.event), d.ack, nil
+}
+
+// Close refuses what comes, has the answers sent of what was acknowledged, and
+// then ends the listener, unless other inputs share it. It is safe before Connect
+// and twice, and takes no longer than shutdown_timeout.
+func (in *webhookInput) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, in.conf.shutdownTimeout)
+	defer cancel()
+	in.receiver.close()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return nil
+	}
+	in.closed = true
+	defer in.client.CloseIdleConnections()
+	if in.listener == nil {
+		return nil
+	}
+	if in.registrar != nil {
+		in.endRegistration()
+		select {
+		case <-in.registrationEnded:
+		case <-ctx.Done():
+		}
+	}
+	in.drain(ctx)
+	if in.registrar != nil && in.conf.unregister {
+		if err := in.registrar.unregister(ctx); err != nil {
+			in.log.Errorf("Deleting the hooks: %v", err)
+		}
+	}
+	in.listeners.detach(ctx, in.listener, in)
+	return nil
+}
+
+// delivery is one accepted request on its way through the pipeline.
+type delivery struct {
+	contacts []wisepops.Contact
+	event    string
+	done     chan error // receives what became of it
+}
+
+func (d *delivery) ack(_ context.Context, err error) error {
+	select {
+	case d.done <- err:
+	default: // an answer is given once
+	}
+	return nil
+}

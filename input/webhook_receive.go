@@ -1,0 +1,351 @@
+package input
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
+)
+
+const (
+	webhookHealthPath  = "healthz"
+	webhookBodyTimeout = 10 * time.Second
+
+	// A body's room is not taken before its bytes come, but for this much.
+	webhookFirstRead = 64 << 10
+
+	webhookRetryAfter = "1" // seconds
+
+	// refusalLogInterval is how often refused deliveries are logged: a stranger who
+	// knocks must not fill the logs.
+	refusalLogInterval = 10 * time.Minute
+
+	eventUnknown = "none"
+)
+
+// isWebhookSubpath tells what is served below the path of an input. All events
+// are, whichever are registered: hooks may be older than the configuration.
+func isWebhookSubpath(name string) bool {
+	return name == webhookHealthPath || slices.Contains(wisepops.Events(), name)
+}
+
+// receiver takes requests to the pipeline, and answers them.
+type receiver struct {
+	keys        []string // nil: signatures are not verified
+	maxBody     int64
+	maxInFlight int
+	ackTimeout  time.Duration
+	log         *service.Logger
+	counts      *service.MetricCounter
+	latency     *service.MetricTimer
+
+	deliveries chan *delivery
+	lastWarned atomic.Int64 // Unix seconds
+
+	mu       sync.Mutex
+	inFlight int
+	stopped  chan struct{} // closed while nobody reads
+	stopping func() bool   // ends the watch over the context of the last read
+	readCtx  context.Context
+	closing  chan struct{} // closed by close: no acknowledgement will come
+	closed   bool
+	idle     chan struct{} // closed when closed and nothing is in flight
+}
+
+func newReceiver(conf *webhookConfig, mgr *service.Resources) *receiver {
+	rec := &receiver{
+		maxBody:     conf.maxBody,
+		maxInFlight: conf.maxInFlight,
+		ackTimeout:  conf.ackTimeout,
+		log:         mgr.Logger(),
+		counts:      mgr.Metrics().NewCounter("wisepops_deliveries", "event", "status"),
+		latency:     mgr.Metrics().NewTimer("wisepops_delivery_latency_ns"),
+		deliveries:  make(chan *delivery),
+		stopped:     make(chan struct{}),
+		closing:     make(chan struct{}),
+		idle:        make(chan struct{}),
+	}
+	if conf.verify {
+		rec.keys = conf.apiKeys
+	}
+	return rec
+}
+
+// next returns the next delivery. Once the context of the last read has ended
+// nobody reads any more, and deliveries are refused.
+func (rec *receiver) next(ctx context.Context) (*delivery, error) {
+	rec.watch(ctx)
+	select {
+	case d := <-rec.deliveries:
+		return d, nil
+	case <-rec.closing:
+		return nil, service.ErrEndOfInput
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (rec *receiver) watch(ctx context.Context) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.readCtx == ctx || rec.closed {
+		return
+	}
+	if rec.stopping != nil && !rec.stopping() {
+		rec.stopped = make(chan struct{})
+	}
+	rec.readCtx = ctx
+	stopped := rec.stopped
+	rec.stopping = context.AfterFunc(ctx, func() { close(stopped) })
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// close refuses everything from now on, also what waits for an acknowledgement.
+func (rec *receiver) close() {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.closed {
+		return
+	}
+	rec.closed = true
+	if rec.stopping != nil {
+		rec.stopping()
+	}
+	close(rec.closing)
+	if rec.inFlight == 0 {
+		close(rec.idle)
+	}
+}
+
+// drain waits until everything in flight is answered.
+func (rec *receiver) drain(ctx context.Context) {
+	select {
+	case <-rec.idle:
+	case <-ctx.Done():
+	}
+}
+
+// enter counts a request in. It returns what closes when nobody reads any more,
+// or the status with which to refuse the request.
+func (rec *receiver) enter() (stopped <-chan struct{}, refused bool, full bool) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.closed || isClosed(rec.stopped) {
+		return nil, true, false
+	}
+	if rec.inFlight >= rec.maxInFlight {
+		return nil, true, true
+	}
+	rec.inFlight++
+	return rec.stopped, false, false
+}
+
+func (rec *receiver) leave() {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.inFlight--
+	if rec.closed && rec.inFlight == 0 {
+		close(rec.idle)
+	}
+}
+
+func (rec *receiver) serveHealth(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		answerWebhook(w, http.StatusMethodNotAllowed)
+		return
+	}
+	rec.mu.Lock()
+	ending := rec.closed || isClosed(rec.stopped)
+	rec.mu.Unlock()
+	if ending {
+		w.Header().Set("Connection", "close")
+		answerWebhook(w, http.StatusServiceUnavailable)
+		return
+	}
+	answerWebhook(w, http.StatusOK)
+}
+
+func (rec *receiver) serveDelivery(w http.ResponseWriter, r *http.Request, event string) {
+	start := time.Now()
+	status := rec.handle(w, r, event)
+	if event == "" {
+		event = eventUnknown
+	}
+	rec.counts.Incr(1, event, strconv.Itoa(status))
+	rec.latency.Timing(time.Since(start).Nanoseconds())
+}
+
+// handle answers a request, and returns the status.
+func (rec *receiver) handle(w http.ResponseWriter, r *http.Request, event string) int {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return answerWebhook(w, http.StatusMethodNotAllowed)
+	}
+	stopped, refused, full := rec.enter()
+	switch {
+	case full:
+		w.Header().Set("Retry-After", webhookRetryAfter)
+		return answerWebhook(w, http.StatusServiceUnavailable)
+	case refused:
+		w.Header().Set("Connection", "close")
+		return answerWebhook(w, http.StatusServiceUnavailable)
+	}
+	defer rec.leave()
+
+	status := rec.receive(w, r, event, stopped)
+	rec.warn(status)
+	if isClosed(stopped) || isClosed(rec.closing) {
+		w.Header().Set("Connection", "close")
+	}
+	answerWebhook(w, status)
+	if isClosed(rec.closing) {
+		// Close waits for this handler, and what it wrote would still be on its way.
+		_ = http.NewResponseController(w).Flush()
+	}
+	return status
+}
+
+// receive reads a delivery, hands it to the pipeline, and returns the status of
+// the answer.
+func (rec *receiver) receive(w http.ResponseWriter, r *http.Request, event string, stopped <-chan struct{}) int {
+	for _, coding := range r.Header["Content-Encoding"] {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			return http.StatusUnsupportedMediaType
+		}
+	}
+	if r.ContentLength > rec.maxBody {
+		return http.StatusRequestEntityTooLarge
+	}
+	signatures := r.Header[wisepops.SignatureHeader]
+	if rec.keys != nil && len(signatures) != 1 {
+		return http.StatusUnauthorized
+	}
+	body, status := rec.readBody(w, r)
+	if status != http.StatusOK {
+		return status
+	}
+	if rec.keys != nil && !wisepops.Verify(signatures[0], body, rec.keys...) {
+		return http.StatusUnauthorized
+	}
+	contacts, err := wisepops.ParseContacts(body)
+	if err != nil || slices.ContainsFunc(contacts, func(c wisepops.Contact) bool { return c.Raw[0] != '{' }) {
+		return http.StatusBadRequest
+	}
+	if len(contacts) == 0 {
+		return http.StatusOK
+	}
+	return rec.deliver(&delivery{contacts: contacts, event: event, done: make(chan error, 1)}, stopped)
+}
+
+// deliver waits for the pipeline. That the client seems to have gone changes
+// nothing: it may only have closed its half of the connection.
+func (rec *receiver) deliver(d *delivery, stopped <-chan struct{}) int {
+	timeout := time.NewTimer(rec.ackTimeout)
+	defer timeout.Stop()
+	select {
+	case rec.deliveries <- d:
+	case <-timeout.C:
+		return http.StatusGatewayTimeout
+	case <-stopped:
+		return http.StatusServiceUnavailable
+	case <-rec.closing:
+		return http.StatusServiceUnavailable
+	}
+	var err error
+	select {
+	case err = <-d.done:
+	case <-timeout.C:
+		return http.StatusGatewayTimeout
+	case <-rec.closing:
+		// Both may have come at once.
+		select {
+		case err = <-d.done:
+		default:
+			return http.StatusServiceUnavailable
+		}
+	}
+	if err != nil {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusOK
+}
+
+func (rec *receiver) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
+	control := http.NewResponseController(w)
+	if control.SetReadDeadline(time.Now().Add(webhookBodyTimeout)) == nil {
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	}
+	var err error
+	if n := r.ContentLength; n >= 0 && n <= webhookFirstRead {
+		body = make([]byte, n)
+		_, err = io.ReadFull(r.Body, body)
+	} else {
+		buf := bytes.NewBuffer(make([]byte, 0, webhookFirstRead))
+		_, err = buf.ReadFrom(io.LimitReader(r.Body, rec.maxBody+1))
+		body = buf.Bytes()
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, http.StatusRequestTimeout
+	case err != nil:
+		return nil, http.StatusBadRequest
+	case int64(len(body)) > rec.maxBody:
+		return nil, http.StatusRequestEntityTooLarge
+	}
+	return body, http.StatusOK
+}
+
+// warn logs that deliveries are refused, now and then.
+func (rec *receiver) warn(status int) {
+	var hint string
+	switch status {
+	case http.StatusUnauthorized:
+		hint = "the signature is missing or of another key: check api_key, and previous_api_keys while a key is rotated"
+	case http.StatusBadRequest:
+		hint = "the body is not a JSON array of contacts"
+	case http.StatusRequestEntityTooLarge:
+		hint = fmt.Sprintf("the body is longer than %s (%d)", wwiFieldMaxBodyBytes, rec.maxBody)
+	case http.StatusUnsupportedMediaType:
+		hint = "the body is compressed"
+	default:
+		return
+	}
+	now := time.Now().Unix()
+	last := rec.lastWarned.Load()
+	if now-last < int64(refusalLogInterval.Seconds()) || !rec.lastWarned.CompareAndSwap(last, now) {
+		return
+	}
+	rec.log.Warnf("A delivery was refused with status %d: %s (further ones are counted in wisepops_deliveries, and not logged for %s)", status, hint, refusalLogInterval)
+}
+
+// answerWebhook answers with a status and its name, and returns the status.
+func answerWebhook(w http.ResponseWriter, status int) int {
+	text := http.StatusText(status) + "\n"
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+	return status
+}
