@@ -155,6 +155,10 @@ func (w debugWriter) Write(p []byte) (int, error) {
 // ServeHTTP finds the input that a request is for. Paths are taken as they are: a
 // redirect to a cleaner one would lose a delivery.
 func (l *webhookListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// Also for a body that is not wanted: net/http reads it before it answers.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(webhookBodyTimeout))
+	}
 	in, sub := l.find(r.URL.Path)
 	switch {
 	case in == nil:

@@ -293,10 +293,6 @@ func (rec *receiver) deliver(d *delivery, stopped <-chan struct{}) int {
 }
 
 func (rec *receiver) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
-	control := http.NewResponseController(w)
-	if control.SetReadDeadline(time.Now().Add(webhookBodyTimeout)) == nil {
-		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	}
 	var err error
 	if n := r.ContentLength; n >= 0 && n <= webhookFirstRead {
 		body = make([]byte, n)
@@ -314,6 +310,8 @@ func (rec *receiver) readBody(w http.ResponseWriter, r *http.Request) (body []by
 	case int64(len(body)) > rec.maxBody:
 		return nil, http.StatusRequestEntityTooLarge
 	}
+	// The pipeline may take longer than the body.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, http.StatusOK
 }
 
