@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"io"
 	"maps"
 	"net/http"
@@ -88,7 +89,11 @@ func (f *Fault) wait(r *http.Request, released <-chan struct{}) bool {
 		return true
 	}
 	// net/http notices that a client has gone only once the body was read.
-	_, _ = io.Copy(io.Discard, r.Body)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return false
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 
 	if f.Delay > 0 {
 		timer := time.NewTimer(f.Delay)
