@@ -64,5 +64,6 @@ func main() {
 		service.CLIOptSetDocumentationURL("https://github.com/wisepops-connect/wisepops-connect"),
 		service.CLIOptAddCommand(command.Demo(demoPipeline)),
 		service.CLIOptAddCommand(command.Sandbox()),
+		service.CLIOptAddCommand(command.Hooks()),
 	)
 }

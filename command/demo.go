@@ -37,15 +37,17 @@ var demoPatience = 10 * time.Second
 //
 // The pipeline reads WISEPOPS_API_KEY and WISEPOPS_BASE_URL, keeps its state in
 // the file DEMO_STATE, and writes a row for each contact into the table contacts
-// of the file DEMO_DB, both named as SQLite's URIs want it. The columns
-// contact_id, email and times (how many times the contact came) are looked at.
+// of the file DEMO_DB, both named as SQLite's URIs want it. It receives webhooks at
+// the address DEMO_ADDRESS. The columns contact_id, email, polled and hooked (how
+// many times the contact came by polling, and by webhook) are looked at.
 func Demo(pipelineYAML string) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "Watch a pipeline at work, without a key or a network, and check that it loses nothing",
 		Description: strings.TrimSpace(`
 Starts a stand-in of the Wisepops service with past contacts and live visitors,
-and a pipeline that brings its contacts into a table of SQLite. After a while the
+and a pipeline that brings its contacts into a table of SQLite: the past ones by
+polling, and new ones by webhook. After a while the
 visitors leave, and the table is compared with what the stand-in knows.
 
 Exits with 0 if every contact is in the table once, and with 1 otherwise. An
@@ -148,7 +150,7 @@ func runDemo(c *cli.Context, pipelineYAML string) (err error) {
 	if err != nil {
 		return err
 	}
-	v, err := judgeDemo(site.service.Contacts(), rows)
+	v, err := judgeDemo(site.service.Contacts(), rows, site.service.Deliveries())
 	if err != nil {
 		return err
 	}
@@ -177,7 +179,7 @@ type demo struct {
 // pipeline has ended. That all is in the table, as far as counting shows, is
 // caughtUp. An end of abort is an error.
 func (d *demo) run(early, abort context.Context, pipelineYAML, stateFile string) (caughtUp bool, err error) {
-	pipeline, err := startDemoPipeline(pipelineYAML, d.site.base, d.opts.db, stateFile, d.progress)
+	pipeline, err := startDemoPipeline(abort, pipelineYAML, d.site.base, d.opts.db, stateFile, d.progress)
 	if err != nil {
 		return false, err
 	}
@@ -192,8 +194,12 @@ func (d *demo) run(early, abort context.Context, pipelineYAML, stateFile string)
 	d.begun = time.Now()
 	visiting, leave := context.WithTimeout(early, d.opts.duration)
 	defer leave()
-	var visitors sync.WaitGroup
+	var visitors, deliveries sync.WaitGroup
+	delivering, endDeliveries := context.WithCancel(context.WithoutCancel(abort))
+	deliveries.Go(func() { d.site.service.Deliver(delivering, sandbox.DeliveryOptions{}) })
 	visitors.Go(func() { d.site.service.Visit(visiting, d.opts.perSecond) })
+	defer deliveries.Wait()
+	defer endDeliveries()
 	defer visitors.Wait()
 	defer leave()
 	if err := d.watch(abort, pipeline, func(demoCount) bool { return visiting.Err() != nil }); err != nil {
@@ -202,13 +208,15 @@ func (d *demo) run(early, abort context.Context, pipelineYAML, stateFile string)
 	visitors.Wait()
 
 	var last demoCount
+	var lastDelivered int
 	moved := time.Now()
 	caughtUp = true
 	err = d.watch(abort, pipeline, func(now demoCount) bool {
-		if now != last {
-			last, moved = now, time.Now()
+		deliveries := d.site.service.Deliveries()
+		if now != last || deliveries.Delivered != lastDelivered {
+			last, lastDelivered, moved = now, deliveries.Delivered, time.Now()
 		}
-		if now.rows >= d.site.service.Len() {
+		if now.rows >= d.site.service.Len() && deliveries.Pending == 0 {
 			return true
 		}
 		caughtUp = time.Since(moved) < demoPatience
@@ -231,7 +239,7 @@ func (d *demo) watch(abort context.Context, pipeline *demoPipeline, reached func
 		}
 		done := reached(count)
 		d.progress.show(demoStatus{
-			read: count.read, known: d.site.service.Len(), rows: count.rows,
+			read: count.read, known: d.site.service.Len(), hooked: count.hooked, rows: count.rows,
 			calls:   d.site.service.Calls().Charged,
 			elapsed: time.Since(d.begun),
 		}, done)

@@ -63,9 +63,14 @@ type demoPipeline struct {
 }
 
 // startDemoPipeline builds the stream and starts it. What the environment of the
-// process sets has no effect on it, and it listens nowhere.
-func startDemoPipeline(yaml, base, tableFile, stateFile string, progress *demoProgress) (*demoPipeline, error) {
+// process sets has no effect on it, and it listens on loopback only.
+func startDemoPipeline(ctx context.Context, yaml, base, tableFile, stateFile string, progress *demoProgress) (*demoPipeline, error) {
+	address, err := freeLoopbackAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
 	env := map[string]string{
+		"DEMO_ADDRESS":      address,
 		"WISEPOPS_API_KEY":  sandbox.DefaultAPIKey,
 		"WISEPOPS_BASE_URL": base,
 		"DEMO_DB":           sqlitePath(tableFile),
@@ -87,7 +92,7 @@ func startDemoPipeline(yaml, base, tableFile, stateFile string, progress *demoPr
 	}
 
 	// It is not the context of the command: an interrupt must not cut it short.
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p := &demoPipeline{stream: stream, ended: make(chan error, 1), cancel: cancel, run: make(chan struct{})}
 	go func() {
 		defer close(p.run)
@@ -101,6 +106,17 @@ func startDemoPipeline(yaml, base, tableFile, stateFile string, progress *demoPr
 		p.ended <- err
 	}()
 	return p, nil
+}
+
+// freeLoopbackAddress is one that the pipeline can listen on: nobody else did a
+// moment ago.
+func freeLoopbackAddress(ctx context.Context) (string, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("listening on a loopback port: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
 }
 
 // stop has the pipeline deliver what it has read, and waits for its end.

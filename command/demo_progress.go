@@ -20,14 +20,14 @@ const (
 
 // demoStatus is what the progress shows.
 type demoStatus struct {
-	read, known, rows, calls int
-	elapsed                  time.Duration
+	read, known, hooked, rows, calls int
+	elapsed                          time.Duration
 }
 
-// String fits into a line of 80 columns.
+// String fits into a line of 80 columns up to some ten thousand contacts.
 func (s demoStatus) String() string {
-	return fmt.Sprintf("%3ds  contacts %s of %s, rows %s, API calls %s of %s",
-		int(s.elapsed.Seconds()), thousands(s.read), thousands(s.known), thousands(s.rows), thousands(s.calls), thousands(demoBudget))
+	return fmt.Sprintf("%3ds  read %s of %s, by hook %s, rows %s, API calls %s of %s",
+		int(s.elapsed.Seconds()), thousands(s.read), thousands(s.known), thousands(s.hooked), thousands(s.rows), thousands(s.calls), thousands(demoBudget))
 }
 
 // demoProgress prints a status that changes: on a terminal as one line that is
@@ -43,7 +43,7 @@ type demoProgress struct {
 }
 
 func newDemoProgress(out, errOut io.Writer) *demoProgress {
-	return &demoProgress{out: out, errOut: errOut, live: isTerminal(out)}
+	return &demoProgress{out: out, errOut: errOut, live: canRedraw(out)}
 }
 
 // show takes a status that comes several times a second. The last one of a phase
@@ -99,12 +99,14 @@ func (l demoLogs) Write(line []byte) (int, error) {
 	return l.errOut.Write(line)
 }
 
-// isTerminal reports whether a line can be redrawn there.
-func isTerminal(w io.Writer) bool {
+// canRedraw reports whether a line can be redrawn there.
+func canRedraw(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" {
-		return false
-	}
+	return ok && os.Getenv("TERM") != "dumb" && isTerminal(f)
+}
+
+// isTerminal reports whether somebody sits there.
+func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return false

@@ -35,8 +35,9 @@ func (t *demoTable) close() error {
 
 // demoCount is what stands in the table.
 type demoCount struct {
-	rows int
-	read int // contacts that came, repeated ones as often as they did
+	rows   int
+	read   int // contacts that came by polling, repeated ones as often as they did
+	hooked int // and by webhook
 }
 
 // count is zero until the pipeline has created the table.
@@ -45,7 +46,7 @@ func (t *demoTable) count(ctx context.Context) (c demoCount, err error) {
 		err = t.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE name = 'contacts'`).Scan(&t.created)
 	}
 	if err == nil && t.created {
-		err = t.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(times), 0) FROM contacts`).Scan(&c.rows, &c.read)
+		err = t.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(polled), 0), coalesce(sum(hooked), 0) FROM contacts`).Scan(&c.rows, &c.read, &c.hooked)
 	}
 	if err != nil {
 		return c, fmt.Errorf("counting the rows of the table: %w", err)
@@ -56,21 +57,21 @@ func (t *demoTable) count(ctx context.Context) (c demoCount, err error) {
 // demoRow is what the verdict needs of a row.
 type demoRow struct {
 	contactID, email string
-	times            int
+	polled, hooked   int
 }
 
 func (t *demoTable) rows(ctx context.Context) (rows []demoRow, err error) {
 	if !t.created {
 		return nil, nil
 	}
-	found, err := t.db.QueryContext(ctx, `SELECT coalesce(contact_id, ''), coalesce(email, ''), times FROM contacts`)
+	found, err := t.db.QueryContext(ctx, `SELECT coalesce(contact_id, ''), coalesce(email, ''), polled, hooked FROM contacts`)
 	if err != nil {
 		return nil, fmt.Errorf("reading the table: %w", err)
 	}
 	defer found.Close()
 	for found.Next() {
 		var r demoRow
-		if err := found.Scan(&r.contactID, &r.email, &r.times); err != nil {
+		if err := found.Scan(&r.contactID, &r.email, &r.polled, &r.hooked); err != nil {
 			return nil, fmt.Errorf("reading the table: %w", err)
 		}
 		rows = append(rows, r)
@@ -86,42 +87,51 @@ type demoVerdict struct {
 	contacts int // of the sandbox
 	rows     int
 	lost     int // contacts without a row
-	repeated int // times that contacts came after the first
+	repeated int // times that contacts came after the first, by either way
+	hooked   int // contacts that came by webhook
+	unproven int // deliveries that were acknowledged, and that no row shows
+	givenUp  int // deliveries that were refused to the last
 	unknown  int // rows of no contact
 }
 
 // judgeDemo takes contacts for the same that have the same id and email address,
 // which no two contacts of a sandbox share.
-func judgeDemo(known []sandbox.Contact, rows []demoRow) (demoVerdict, error) {
+func judgeDemo(known []sandbox.Contact, rows []demoRow, deliveries sandbox.Deliveries) (demoVerdict, error) {
 	type identity struct{ id, email string }
-	v := demoVerdict{contacts: len(known), rows: len(rows)}
-	came := make(map[identity]int, len(known))
+	type count struct{ polled, hooked int }
+	v := demoVerdict{contacts: len(known), rows: len(rows), givenUp: deliveries.GivenUp}
+	came := make(map[identity]count, len(known))
 	for i := range known {
 		id, err := wisepops.ContactID(known[i].Raw)
 		if err != nil {
 			return v, fmt.Errorf("reading a contact of the sandbox: %w", err)
 		}
-		came[identity{id, strings.ToLower(known[i].Email)}] = 0
+		came[identity{id, strings.ToLower(known[i].Email)}] = count{}
 	}
 	for _, r := range rows {
 		who := identity{r.contactID, r.email}
-		if _, ok := came[who]; !ok {
+		c, ok := came[who]
+		if !ok {
 			v.unknown++
 			continue
 		}
-		came[who] += r.times
+		came[who] = count{c.polled + r.polled, c.hooked + r.hooked}
 	}
-	for _, times := range came {
-		if times == 0 {
+	for _, c := range came {
+		if c == (count{}) {
 			v.lost++
 		}
-		v.repeated += max(times-1, 0)
+		if c.hooked > 0 {
+			v.hooked++
+		}
+		v.repeated += max(c.polled-1, 0) + max(c.hooked-1, 0)
 	}
+	v.unproven = max(deliveries.Delivered-v.hooked, 0)
 	return v, nil
 }
 
 func (v demoVerdict) good() bool {
-	return v.lost == 0 && v.repeated == 0 && v.unknown == 0 && v.rows == v.contacts
+	return v.lost == 0 && v.repeated == 0 && v.unknown == 0 && v.unproven == 0 && v.givenUp == 0 && v.rows == v.contacts
 }
 
 // report lists the figures.
@@ -132,10 +142,17 @@ func (v demoVerdict) report(calls int) string {
 	}
 	line("contacts", v.contacts, " known to the sandbox")
 	line("rows", v.rows, " in the table")
+	line("by hook", v.hooked, " of them came as they were submitted")
 	line("lost", v.lost, "")
 	line("repeated", v.repeated, "")
 	if v.unknown > 0 {
 		line("unknown", v.unknown, " rows that are no contact of the sandbox")
+	}
+	if v.unproven > 0 {
+		line("unproven", v.unproven, " deliveries were answered with 200 and are not in the table")
+	}
+	if v.givenUp > 0 {
+		line("given up", v.givenUp, " deliveries were refused again and again")
 	}
 	line("API calls", calls, " of "+thousands(demoBudget))
 	return b.String()
@@ -145,6 +162,9 @@ func (v demoVerdict) report(calls int) string {
 func (v demoVerdict) complaint(caughtUp bool) string {
 	text := fmt.Sprintf("The table does not hold what the sandbox knows: %s lost, %s repeated, %s unknown.",
 		thousands(v.lost), thousands(v.repeated), thousands(v.unknown))
+	if v.unproven > 0 {
+		text += fmt.Sprintf(" %s deliveries were acknowledged and are not in the table.", thousands(v.unproven))
+	}
 	if v.lost > 0 && !caughtUp {
 		text += fmt.Sprintf(" The pipeline had not caught up, and delivered nothing for %s.", demoPatience)
 	}

@@ -31,7 +31,7 @@ import (
 )
 
 // statusText is in each line of the progress.
-const statusText = "s  contacts "
+const statusText = "s  read "
 
 // demoRun is what a run of the command printed.
 type demoRun struct {
@@ -139,7 +139,8 @@ func TestDemoBringsEveryContactIntoTheTableOnce(t *testing.T) {
 	calls, err := strconv.Atoi(r.figure(t, "API calls"))
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, calls, 3, "pages")
-	assert.LessOrEqual(t, calls, 4+int(time.Since(begun)/(2*time.Second)), "one for each page, and a poll every two seconds")
+	assert.LessOrEqual(t, calls, 4+5+int(time.Since(begun)/(2*time.Second)), "one for each page, five for the hooks, and a poll every two seconds")
+	assert.NotEqual(t, "0", r.figure(t, "by hook"))
 	assert.Contains(t, r.out, " of 1,500\n")
 	assert.Contains(t, r.out, "config/leads_to_stdout.yaml")
 	assert.NotContains(t, r.out, "kept in")
@@ -153,8 +154,8 @@ func TestDemoPrintsPlainLinesWhereThereIsNoTerminal(t *testing.T) {
 	require.NoError(t, r.err)
 	assert.NotContains(t, r.out, "\r")
 	assert.NotContains(t, r.out, "\x1b")
-	assert.Regexp(t, `\n +[0-9]+s  contacts [0-9]+ of 10, rows [0-9]+, API calls [0-9]+ of 1,500\n`, r.out)
-	assert.Regexp(t, `\n +[0-9]+s  contacts 10 of 10, rows 10, API calls [0-9]+ of 1,500\n`, r.out)
+	assert.Regexp(t, `\n +[0-9]+s  read [0-9]+ of 10, by hook 0, rows [0-9]+, API calls [0-9]+ of 1,500\n`, r.out)
+	assert.Regexp(t, `\n +[0-9]+s  read 10 of 10, by hook 0, rows 10, API calls [0-9]+ of 1,500\n`, r.out)
 	assert.LessOrEqual(t, strings.Count(r.out, statusText), 3+int(time.Since(begun)/(3*time.Second)), r.out)
 }
 
@@ -241,7 +242,6 @@ func TestDemoReportsAPipelineThatCannotRun(t *testing.T) {
 	}{
 		"it does not lint":   {[]string{"poll_interval:", "poll_intervall:"}, "reading the pipeline"},
 		"it does not build":  {[]string{"checkpoint_cache: state", "checkpoint_cache: other"}, "the pipeline ended by itself"},
-		"it ends":            {[]string{"checkpoint_cache: state", "checkpoint_cache: state\n    follow: false"}, "no more contacts"},
 		"it knows no key":    {[]string{"${WISEPOPS_API_KEY:demo}", "${OTHER:}"}, "api_key"},
 		"its cache is wrong": {[]string{"key_column: key", "key_column: 7up: 8"}, "reading the pipeline"},
 	} {
@@ -345,40 +345,50 @@ func TestVerdictFindsEveryDifference(t *testing.T) {
 	row := func(i int) demoRow {
 		id, err := wisepops.ContactID(known[i].Raw)
 		require.NoError(t, err)
-		return demoRow{contactID: id, email: known[i].Email, times: 1}
+		return demoRow{contactID: id, email: known[i].Email, polled: 1}
 	}
 	with := func(r demoRow, change func(*demoRow)) demoRow {
 		change(&r)
 		return r
 	}
 	for name, test := range map[string]struct {
-		rows []demoRow
-		want demoVerdict
-		good bool
+		rows      []demoRow
+		delivered int
+		want      demoVerdict
+		good      bool
 	}{
-		"each once":           {[]demoRow{row(2), row(0), row(1)}, demoVerdict{contacts: 3, rows: 3}, true},
-		"none":                {nil, demoVerdict{contacts: 3, lost: 3}, false},
-		"one missing":         {[]demoRow{row(0), row(2)}, demoVerdict{contacts: 3, rows: 2, lost: 1}, false},
-		"one in two rows":     {[]demoRow{row(0), row(1), row(2), row(1)}, demoVerdict{contacts: 3, rows: 4, repeated: 1}, false},
-		"one came four times": {[]demoRow{row(0), with(row(1), func(r *demoRow) { r.times = 4 }), row(2)}, demoVerdict{contacts: 3, rows: 3, repeated: 3}, false},
+		"each once": {[]demoRow{row(2), row(0), row(1)}, 0, demoVerdict{contacts: 3, rows: 3}, true},
+		"by both ways": {
+			[]demoRow{row(0), with(row(1), func(r *demoRow) { r.hooked = 1 }), row(2)}, 1, demoVerdict{contacts: 3, rows: 3, hooked: 1}, true,
+		},
+		"twice by hook": {
+			[]demoRow{row(0), with(row(1), func(r *demoRow) { r.hooked = 2 }), row(2)}, 1, demoVerdict{contacts: 3, rows: 3, hooked: 1, repeated: 1}, false,
+		},
+		"acknowledged, and only polled": {
+			[]demoRow{row(0), row(1), row(2)}, 2, demoVerdict{contacts: 3, rows: 3, unproven: 2}, false,
+		},
+		"none":                {nil, 0, demoVerdict{contacts: 3, lost: 3}, false},
+		"one missing":         {[]demoRow{row(0), row(2)}, 0, demoVerdict{contacts: 3, rows: 2, lost: 1}, false},
+		"one in two rows":     {[]demoRow{row(0), row(1), row(2), row(1)}, 0, demoVerdict{contacts: 3, rows: 4, repeated: 1}, false},
+		"one came four times": {[]demoRow{row(0), with(row(1), func(r *demoRow) { r.polled = 4 }), row(2)}, 0, demoVerdict{contacts: 3, rows: 3, repeated: 3}, false},
 		"one instead of another": {
-			[]demoRow{row(0), row(1), row(1)}, demoVerdict{contacts: 3, rows: 3, lost: 1, repeated: 1}, false,
+			[]demoRow{row(0), row(1), row(1)}, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, repeated: 1}, false,
 		},
 		"one more": {
-			[]demoRow{row(0), row(1), row(2), {contactID: "f", email: "f@example.com", times: 1}}, demoVerdict{contacts: 3, rows: 4, unknown: 1}, false,
+			[]demoRow{row(0), row(1), row(2), {contactID: "f", email: "f@example.com", polled: 1}}, 0, demoVerdict{contacts: 3, rows: 4, unknown: 1}, false,
 		},
 		"another email": {
-			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.email = row(1).email })}, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.email = row(1).email })}, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
 		},
 		"another id": {
-			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.contactID = row(1).contactID })}, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.contactID = row(1).contactID })}, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
 		},
 		"a count of zero": {
-			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.times = 0 })}, demoVerdict{contacts: 3, rows: 3, lost: 1}, false,
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.polled = 0 })}, 0, demoVerdict{contacts: 3, rows: 3, lost: 1}, false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := judgeDemo(known, test.rows)
+			got, err := judgeDemo(known, test.rows, sandbox.Deliveries{Delivered: test.delivered})
 			require.NoError(t, err)
 			assert.Equal(t, test.want, got)
 			assert.Equal(t, test.good, got.good())
@@ -387,7 +397,7 @@ func TestVerdictFindsEveryDifference(t *testing.T) {
 }
 
 func TestVerdictOfAContactInNonsenseIsAnError(t *testing.T) {
-	_, err := judgeDemo([]sandbox.Contact{{Raw: []byte("[EMAILMARKER")}}, nil)
+	_, err := judgeDemo([]sandbox.Contact{{Raw: []byte("[EMAILMARKER")}}, nil, sandbox.Deliveries{})
 	require.ErrorContains(t, err, "contact")
 	assert.NotContains(t, err.Error(), "EMAILMARKER")
 }
@@ -397,7 +407,7 @@ func TestLiveLineIsRedrawnAndYieldsToLogs(t *testing.T) {
 	p := newDemoProgress(&screen, &screen)
 	require.False(t, p.live)
 	p.live = true
-	status := demoStatus{read: 1_234_567, known: 1_234_567, rows: 1_234_567, calls: 1500, elapsed: 999 * time.Second}
+	status := demoStatus{read: 99_999, known: 99_999, hooked: 9_999, rows: 99_999, calls: 999, elapsed: 999 * time.Second}
 	assert.Less(t, len(status.String()), 80)
 
 	p.show(demoStatus{known: 5}, false)
@@ -407,10 +417,10 @@ func TestLiveLineIsRedrawnAndYieldsToLogs(t *testing.T) {
 	p.endLine() // nothing stands there
 	p.show(demoStatus{known: 5}, false)
 	p.endLine()
-	assert.Equal(t, "\r\x1b[K  0s  contacts 0 of 5, rows 0, API calls 0 of 1,500"+
-		"\r\x1b[K  1s  contacts 5 of 5, rows 5, API calls 1 of 1,500"+
+	assert.Equal(t, "\r\x1b[K  0s  read 0 of 5, by hook 0, rows 0, API calls 0 of 1,500"+
+		"\r\x1b[K  1s  read 5 of 5, by hook 0, rows 5, API calls 1 of 1,500"+
 		"\r\x1b[Klevel=WARN\n"+
-		"\r\x1b[K  0s  contacts 0 of 5, rows 0, API calls 0 of 1,500\n", screen.String())
+		"\r\x1b[K  0s  read 0 of 5, by hook 0, rows 0, API calls 0 of 1,500\n", screen.String())
 }
 
 func TestPlainLinesComeEverySoOften(t *testing.T) {

@@ -40,6 +40,8 @@ const (
 	sbFlagFailedCallsFree = "failed-calls-free"
 	sbFlagPlainFields     = "plain-fields"
 	sbFlagLate            = "late"
+	sbFlagRefuseTwins     = "refuse-twin-hooks"
+	sbFlagRespell         = "respell-deliveries"
 
 	sandboxHeaderTimeout   = 10 * time.Second
 	sandboxShutdownTimeout = 3 * time.Second
@@ -53,8 +55,8 @@ func Sandbox() *cli.Command {
 		Usage: "Serve a stand-in of the Wisepops service, to try pipelines without a key",
 		Description: strings.TrimSpace(`
 Serves the Wisepops API of one website, with contacts that look like a shop's
-and, with --rate, visitors that submit more. Nothing leaves the machine, and
-nothing is kept when it ends.
+and, with --rate, visitors that submit more, which are posted to the hooks that
+were created. Nothing is kept when it ends.
 
   wisepops-connect sandbox --contacts 5000 --rate 5/s
 
@@ -80,6 +82,8 @@ either answer.`),
 			&cli.BoolFlag{Name: sbFlagFailedCallsFree, Usage: "charge only calls that succeed"},
 			&cli.BoolFlag{Name: sbFlagPlainFields, Usage: "only strings in the fields of contacts"},
 			&cli.DurationFlag{Name: sbFlagLate, Usage: "date live submissions up to this long ago"},
+			&cli.BoolFlag{Name: sbFlagRefuseTwins, Usage: "refuse a hook that is there already"},
+			&cli.BoolFlag{Name: sbFlagRespell, Usage: "deliver contacts in other bytes than the API serves them"},
 		},
 		Action: runSandbox,
 	}
@@ -119,6 +123,7 @@ func serveSandbox(ctx context.Context, c *cli.Context, listener net.Listener, op
 	visiting, leave := context.WithCancel(ctx)
 	var visitors sync.WaitGroup
 	visitors.Go(func() { service.Visit(visiting, perSecond) })
+	visitors.Go(func() { service.Deliver(visiting, sandbox.DeliveryOptions{}) })
 	defer visitors.Wait()
 	defer leave()
 
@@ -140,7 +145,8 @@ func serveSandbox(ctx context.Context, c *cli.Context, listener net.Listener, op
 		_ = server.Close() // whoever is still connected has had the time
 	}
 	<-served
-	fmt.Fprintf(c.App.Writer, "\nSandbox stopped: %d calls answered, %d contacts.\n", service.Calls().Total, service.Len())
+	fmt.Fprintf(c.App.Writer, "\nSandbox stopped: %d calls answered, %d contacts, %d deliveries acknowledged.\n",
+		service.Calls().Total, service.Len(), service.Deliveries().Delivered)
 	return nil
 }
 
@@ -182,6 +188,9 @@ func sandboxOptions(c *cli.Context) (sandbox.Options, error) {
 			FailedCallsFree: c.Bool(sbFlagFailedCallsFree),
 			PlainFields:     c.Bool(sbFlagPlainFields),
 			Late:            c.Duration(sbFlagLate),
+
+			RefuseTwinHooks:   c.Bool(sbFlagRefuseTwins),
+			RespellDeliveries: c.Bool(sbFlagRespell),
 		},
 	}
 	if start := c.Timestamp(sbFlagStart); start != nil {

@@ -81,7 +81,7 @@ func TestSandboxServesUntilItsContextEnds(t *testing.T) {
 	r.stop()
 	rest, err := io.ReadAll(r.rest)
 	require.NoError(t, err)
-	assert.Equal(t, "\nSandbox stopped: 1 calls answered, 12 contacts.\n", string(rest))
+	assert.Equal(t, "\nSandbox stopped: 1 calls answered, 12 contacts, 0 deliveries acknowledged.\n", string(rest))
 	require.NoError(t, <-r.done)
 }
 
