@@ -72,6 +72,7 @@ type lastLook struct {
 	Version  int       `json:"version"`
 	Next     time.Time `json:"next"` // no look before then
 	Failures int       `json:"failures"`
+	Present  int       `json:"present"` // wanted hooks that were there
 }
 
 // registrar keeps the hooks registered.
@@ -84,6 +85,7 @@ type registrar struct {
 	cacheKey string
 	log      *service.Logger
 	hooks    *service.MetricGauge
+	present  int // wanted hooks that are there, for all that is known
 }
 
 // run looks at the hooks at once, unless the last look was less than the interval
@@ -94,6 +96,7 @@ func (r *registrar) run(ctx context.Context) {
 		last, err := r.recall(ctx)
 		if err == nil {
 			failures = max(failures, last.Failures)
+			r.setPresent(max(r.present, last.Present))
 			// A clock that was wrong must not put the next look off for long.
 			if !sleepFor(ctx, min(time.Until(last.Next), r.interval)) {
 				return
@@ -156,7 +159,7 @@ func (r *registrar) look(ctx context.Context, failures int) error {
 			return err
 		}
 		plan := planHooks(there, r.wanted)
-		r.hooks.Set(int64(plan.present))
+		r.setPresent(plan.present)
 		for _, id := range plan.remove {
 			if err := removeHook(ctx, client, id); err != nil {
 				return err
@@ -164,6 +167,7 @@ func (r *registrar) look(ctx context.Context, failures int) error {
 			removed++
 		}
 		if created > 0 || len(plan.create) == 0 {
+			r.setPresent(len(r.wanted))
 			break
 		}
 		for _, h := range plan.create {
@@ -199,8 +203,13 @@ func (r *registrar) unregister(ctx context.Context) error {
 			}
 		}
 	}
-	r.hooks.Set(0)
+	r.setPresent(0)
 	return r.remember(ctx, lastLook{})
+}
+
+func (r *registrar) setPresent(n int) {
+	r.present = n
+	r.hooks.Set(int64(n))
 }
 
 func (r *registrar) recall(ctx context.Context) (last lastLook, err error) {
@@ -230,7 +239,7 @@ func (r *registrar) remember(ctx context.Context, last lastLook) (err error) {
 	if r.cache == "" {
 		return nil
 	}
-	last.Version = lastLookVersion
+	last.Version, last.Present = lastLookVersion, r.present
 	data, err := json.Marshal(last)
 	if err != nil {
 		return err
