@@ -1,7 +1,8 @@
 // Command bench measures wisepops_contacts beside its rivals: the recipe that
 // plain Benthos offers, and a bare Go loop that fetches the same pages and only
-// cuts them with encoding/json. Each runs as a process of its own against one
-// stand-in of the API, in turns, so that noise of the machine meets all of them.
+// cuts them with encoding/json; and wisepops_webhook beside Benthos' http_server.
+// Each runs as a process of its own, in turns, so that noise of the machine meets
+// all of them.
 //
 //	go run ./tests/bench -binary bin/wisepops-connect
 package main
@@ -34,12 +35,23 @@ func main() {
 		exitOn(bareLoop(context.Background(), os.Args[2]))
 		return
 	}
+	if len(os.Args) == 4 && os.Args[1] == "load" {
+		exitOn(load(context.Background(), os.Args[2], os.Args[3]))
+		return
+	}
+	only := flag.String("only", "", "contacts or webhook; both where empty")
+	duration := flag.Duration("load", 5*time.Second, "how long each rival receives deliveries")
 	binary := flag.String("binary", "bin/wisepops-connect", "the binary to measure")
 	configs := flag.String("configs", "tests/bench/config", "folder of the pipelines")
 	contacts := flag.Int("contacts", 1_000_000, "contacts of the backfill")
 	rounds := flag.Int("rounds", 5, "runs of each rival; the median is reported")
 	flag.Parse()
-	exitOn(bench(context.Background(), *binary, *configs, *contacts, *rounds))
+	if *only != "webhook" {
+		exitOn(bench(context.Background(), *binary, *configs, *contacts, *rounds))
+	}
+	if *only != "contacts" {
+		exitOn(benchWebhook(context.Background(), *binary, *configs, *rounds, *duration))
+	}
 }
 
 func exitOn(err error) {
@@ -118,12 +130,17 @@ func measure(command func(dir string) *exec.Cmd) (m measurement, err error) {
 	}
 	m.wall = time.Since(start)
 	m.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	m.memoryKiB, err = peakMemory(cmd)
+	return m, err
+}
+
+// peakMemory is that of a process that has ended, in KiB.
+func peakMemory(cmd *exec.Cmd) (int64, error) {
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		return m, errors.New("this system does not tell a process's memory")
+		return 0, errors.New("this system does not tell a process's memory")
 	}
-	m.memoryKiB = usage.Maxrss
-	return m, nil
+	return usage.Maxrss, nil
 }
 
 func report(rivals []*rival, contacts int) {
