@@ -338,8 +338,15 @@ func (rec *receiver) warn(status int) {
 	rec.log.Warnf("A delivery was refused with status %d: %s (further ones are counted in wisepops_deliveries, and not logged for %s)", status, hint, refusalLogInterval)
 }
 
+var noLength = []string{"0"}
+
 // answerWebhook answers with a status and its name, and returns the status.
 func answerWebhook(w http.ResponseWriter, status int) int {
+	if status == http.StatusOK {
+		w.Header()["Content-Length"] = noLength
+		w.WriteHeader(status)
+		return status
+	}
 	text := http.StatusText(status) + "\n"
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -54,7 +55,8 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 //
 // The error says that raw is not a JSON object, and does not quote it.
 func ContactID(raw []byte) (string, error) {
-	p := contactParser{scanner: scanner{data: raw}}
+	p := newContactParser(raw)
+	defer p.release()
 	end := p.value(p.skipSpace(0), 0)
 	if p.skipSpace(end) != len(raw) {
 		return "", errors.New("a contact must be a JSON object, and this is not JSON")
@@ -73,6 +75,32 @@ type contactParser struct {
 	decoded    []byte            // the strings of one contact that hold escapes
 	members    []member          // a stack: nested objects use its end
 	wisepopIDs map[string]string // those of the page, which are few
+}
+
+// contactParsers are those at rest: deliveries are many and short, and buffers
+// would cost them more than what is done in them.
+var contactParsers = sync.Pool{New: func() any { return new(contactParser) }}
+
+func newContactParser(data []byte) *contactParser {
+	p, ok := contactParsers.Get().(*contactParser)
+	if !ok {
+		p = new(contactParser)
+	}
+	p.data = data
+	p.nodes = p.nodes[:0]
+	return p
+}
+
+// release keeps the buffers, unless they grew large or hold on to much.
+func (p *contactParser) release() {
+	const most = 64 << 10
+	if cap(p.buf) > most || cap(p.decoded) > most || cap(p.nodes) > most/32 {
+		return
+	}
+	p.data = nil
+	clear(p.members[:cap(p.members)])
+	clear(p.wisepopIDs)
+	contactParsers.Put(p)
 }
 
 type member struct {

@@ -99,7 +99,8 @@ func (c *Client) Contacts(ctx context.Context, r ContactsRequest) (*ContactsPage
 // an id but no time. It accepts exactly the arrays that encoding/json accepts,
 // nested no deeper than 10,000. The error does not quote the body.
 func ParseContacts(body []byte) ([]Contact, error) {
-	p := contactParser{scanner: scanner{data: body}}
+	p := newContactParser(body)
+	defer p.release()
 	i := p.skipSpace(0)
 	if !p.is(i, '[') {
 		if json.Valid(body) {
