@@ -145,6 +145,11 @@ func (in *contactsInput) loadProgress(ctx context.Context) (progress, error) {
 	if err != nil {
 		return p, err
 	}
+	if p.website != "" && p.website != in.conf.website {
+		in.log.Warnf("The watermark %q in cache %q was stored with another API key: if that is the key of another website, the past contacts of this one are left out, and it needs a %s of its own",
+			in.store.key, in.store.cache, wciFieldCheckpointCacheKey)
+	}
+	p.website = in.conf.website
 	if !found || p.position == beginning {
 		return p, nil
 	}

@@ -1,6 +1,8 @@
 package input
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -139,6 +141,7 @@ input:
 }
 
 type contactsConfig struct {
+	website         string // tells the API key apart from others
 	wisepopID       int64
 	collectedAfter  time.Time
 	collectedBefore time.Time
@@ -153,6 +156,12 @@ type contactsConfig struct {
 }
 
 func parseContactsConfig(conf *service.ParsedConfig) (c contactsConfig, err error) {
+	key, err := apiconfig.Key(conf)
+	if err != nil {
+		return c, err
+	}
+	sum := sha256.Sum256([]byte("wisepops website\n" + key))
+	c.website = hex.EncodeToString(sum[:4])
 	var wisepopID int
 	if wisepopID, err = conf.FieldInt(wciFieldWisepopID); err != nil {
 		return c, err

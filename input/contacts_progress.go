@@ -36,6 +36,9 @@ type progress struct {
 
 	undated []wisepops.ID // contacts without a readable time, oldest first
 
+	// website tells the API key apart from others, and not more.
+	website string
+
 	// ordered says that the API was seen to serve oldest contacts first.
 	ordered bool
 }
@@ -93,7 +96,8 @@ func reachBack(position int64, overlap time.Duration) int64 {
 type storedProgress struct {
 	Version   int                 `json:"version"`
 	WisepopID int64               `json:"wisepop_id"`
-	Position  string              `json:"position"` // RFC 3339; "" before the first contact
+	Website   string              `json:"website,omitempty"`
+	Position  *string             `json:"position"` // RFC 3339; "" before the first contact
 	Ordered   bool                `json:"ordered"`
 	Seen      map[string][]string `json:"seen"` // ids by collected_at
 	Undated   []string            `json:"undated,omitempty"`
@@ -103,12 +107,15 @@ func (p *progress) encode(wisepopID int64) ([]byte, error) {
 	s := storedProgress{
 		Version:   progressVersion,
 		WisepopID: wisepopID,
+		Website:   p.website,
 		Ordered:   p.ordered,
 		Seen:      make(map[string][]string, len(p.seen)),
 	}
+	position := ""
 	if p.position != beginning {
-		s.Position = wisepops.FormatTime(time.UnixMilli(p.position))
+		position = wisepops.FormatTime(time.UnixMilli(p.position))
 	}
+	s.Position = &position
 	texts := make(map[int64]string, len(p.seen))
 	for id, at := range p.seen {
 		text, ok := texts[at]
@@ -140,15 +147,17 @@ func decodeProgress(data []byte, wisepopID int64) (progress, error) {
 		return p, errors.New("it is not the JSON of a watermark")
 	case s.WisepopID != wisepopID:
 		return p, fmt.Errorf("it belongs to wisepop_id %d, and the input is configured for %d", s.WisepopID, wisepopID)
+	case s.Position == nil:
+		return p, errors.New("it holds no position")
 	}
-	if s.Position != "" {
-		t, err := wisepops.ParseTime(s.Position)
+	if *s.Position != "" {
+		t, err := wisepops.ParseTime(*s.Position)
 		if err != nil {
 			return p, errors.New("its position is not a time")
 		}
 		p.position = t.UnixMilli()
 	}
-	p.ordered = s.Ordered
+	p.website, p.ordered = s.Website, s.Ordered
 	for text, ids := range s.Seen {
 		t, err := wisepops.ParseTime(text)
 		if err != nil {

@@ -430,3 +430,20 @@ broker:
 	require.NoError(t, s.Run(ctx))
 	h.requireAllOnce()
 }
+
+func TestWatermarkOfAnotherKeyIsWarnedOf(t *testing.T) {
+	h := newHarness(t, sandbox.Options{Contacts: 5})
+	run := func() string {
+		before := len(h.logged())
+		s, err := h.build("follow: false")
+		require.NoError(t, err)
+		require.NoError(t, s.Run(t.Context()))
+		return h.logged()[before:]
+	}
+	require.NotContains(t, run(), "another API key")
+	require.NotContains(t, run(), "another API key")
+	stored := string(h.cache.values["wisepops_contacts"])
+	require.Contains(t, stored, `"website":"`)
+	h.cache.values["wisepops_contacts"] = []byte(strings.Replace(stored, `"website":"`, `"website":"x`, 1))
+	require.Contains(t, run(), "was stored with another API key")
+}

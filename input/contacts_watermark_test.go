@@ -425,6 +425,7 @@ func TestDecodeProgressSaysWhatIsWrong(t *testing.T) {
 		"[]":                           "not the JSON of a watermark",
 		"{}":                           "not the JSON of a watermark",
 		`{"version":2}`:                "newer version",
+		`{"version":1,"wisepop_id":7}`: "it holds no position",
 		`{"version":1,"wisepop_id":8}`: "belongs to wisepop_id 8",
 		`{"version":1,"wisepop_id":7,"position":"soon"}`:                                    "not a time",
 		`{"version":1,"wisepop_id":7,"position":"","seen":{"x":[]}}`:                        "not a time",

@@ -109,7 +109,8 @@ that a mapping to table columns never meets a missing one. Metadata is kept.
 - 'phone': E.164; the number is read with the country of the contact. Where the country is
   missing or unknown, international numbers alone can be read, with '+' or '00' in front.
 - 'fields': an object with everything else, values untouched, keys in snake_case. It
-  is empty for a contact whose fields are missing, null or not an object.
+  is empty for a contact whose fields are missing, null or empty; fields that are
+  not an object stand in it under 'fields'.
 
 **Email and phone** are looked for among the fields of the contact. The key 'email' comes
 first, then the same in other case or punctuation ('EMAIL', 'Email:'), then the keys whose

@@ -82,6 +82,9 @@ func normalise(contact map[string]any, id, event string, opts contactOptions) ma
 	doc := gabs.Wrap(contact)
 	own := readFields(doc.S(colFields))
 	var others []contactField
+	if raw := doc.S(colFields).Data(); !isObject(raw) && !isEmptyFields(raw) {
+		others = append(others, contactField{key: colFields, name: colFields, value: raw})
+	}
 
 	// member fills a column from the contact's member of that name.
 	member := func(column string, read func(any) any) any {
@@ -163,6 +166,16 @@ func readFields(fields *gabs.Container) []contactField {
 	}
 	slices.SortFunc(list, func(a, b contactField) int { return cmp.Compare(a.key, b.key) })
 	return list
+}
+
+func isObject(v any) bool {
+	_, ok := v.(map[string]any)
+	return ok
+}
+
+func isEmptyFields(v any) bool {
+	list, isList := v.([]any)
+	return isBlank(v) || isList && len(list) == 0
 }
 
 func newContactField(key string, value any) contactField {

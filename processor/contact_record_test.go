@@ -59,11 +59,20 @@ func TestEveryColumnIsPresentWhenNothingIsKnown(t *testing.T) {
 		`{"fields":null}`,
 		`{"fields":[]}`,
 		`{"fields":{}}`,
-		`{"fields":"text"}`,
-		`{"fields":["email"]}`,
+		`{"fields":""}`,
 		`{"collected_at":null,"wisepop_id":null,"form_session":null,"ip":"  ","country_code":"","fields":[]}`,
 	} {
 		assert.JSONEq(t, nothing, recordOf(t, raw, contactOptions{}), raw)
+	}
+}
+
+func TestFieldsThatAreNoObjectAreKept(t *testing.T) {
+	for _, fields := range []string{`"text"`, `["email"]`, `[{"name":"email","value":"a@example.com"}]`, `7`} {
+		var record struct {
+			Fields map[string]json.RawMessage `json:"fields"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(recordOf(t, `{"fields":`+fields+`}`, contactOptions{})), &record))
+		assert.JSONEq(t, fields, string(record.Fields["fields"]))
 	}
 }
 

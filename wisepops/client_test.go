@@ -383,7 +383,7 @@ func TestBodyCutInTheMiddleIsRetried(t *testing.T) {
 		c := newTestClient(t, baseURL, Options{MaxRetries: 2, OnAttempt: func(a Attempt) { statuses = append(statuses, a.Status) }})
 		_, err := c.Contacts(t.Context(), ContactsRequest{})
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF, name)
-		require.EqualError(t, err, "GET /contacts: unexpected EOF", name)
+		require.EqualError(t, err, "GET /contacts: the answer broke off in the middle (unexpected EOF)", name)
 		require.EqualValues(t, 3, served.Load(), name)
 		require.Equal(t, []int{0, 0, 0}, statuses)
 	}

@@ -23,7 +23,7 @@ var (
 
 	// ErrResponseTooLarge says that a response was longer than 64 MiB. It is
 	// never retried.
-	ErrResponseTooLarge = errors.New("the response is longer than 64 MiB")
+	ErrResponseTooLarge = errors.New("the response is longer than 64 MiB: a smaller page_size makes it shorter")
 
 	errBrokenResponse = errors.New("broken HTTP response")
 )
@@ -75,7 +75,12 @@ type TransportError struct {
 }
 
 // Error says the endpoint and the cause.
-func (e *TransportError) Error() string { return e.Endpoint + ": " + e.Err.Error() }
+func (e *TransportError) Error() string {
+	if errors.Is(e.Err, io.ErrUnexpectedEOF) {
+		return e.Endpoint + ": the answer broke off in the middle (" + e.Err.Error() + ")"
+	}
+	return e.Endpoint + ": " + e.Err.Error()
+}
 
 // Unwrap returns the cause, such as [context.DeadlineExceeded] or a
 // [*net.OpError].
