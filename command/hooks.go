@@ -30,7 +30,7 @@ const (
 	hooksFlagYes       = "yes"
 
 	// The key is never an argument: arguments show in the list of processes.
-	hooksEnvAPIKey  = "WISEPOPS_API_KEY"
+	hooksEnvAPIKey  = "WISEPOPS_API_KEY" //nolint:gosec // the name of the variable, not a key
 	hooksEnvBaseURL = "WISEPOPS_BASE_URL"
 )
 

@@ -116,7 +116,7 @@ func (in *webhookInput) ReadBatch(ctx context.Context) (service.MessageBatch, se
 func (in *webhookInput) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, in.conf.shutdownTimeout)
 	defer cancel()
-	in.receiver.close()
+	in.close()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {

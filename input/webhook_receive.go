@@ -57,10 +57,10 @@ type receiver struct {
 
 	mu       sync.Mutex
 	inFlight int
-	stopped  chan struct{} // closed while nobody reads
-	stopping func() bool   // ends the watch over the context of the last read
-	readCtx  context.Context
-	closing  chan struct{} // closed by close: no acknowledgement will come
+	stopped  chan struct{}   // closed while nobody reads
+	stopping func() bool     // ends the watch over the context of the last read
+	reading  <-chan struct{} // the end of that context
+	closing  chan struct{}   // closed by close: no acknowledgement will come
 	closed   bool
 	idle     chan struct{} // closed when closed and nothing is in flight
 }
@@ -101,13 +101,13 @@ func (rec *receiver) next(ctx context.Context) (*delivery, error) {
 func (rec *receiver) watch(ctx context.Context) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if rec.readCtx == ctx || rec.closed {
+	if rec.reading == ctx.Done() || rec.closed {
 		return
 	}
 	if rec.stopping != nil && !rec.stopping() {
 		rec.stopped = make(chan struct{})
 	}
-	rec.readCtx = ctx
+	rec.reading = ctx.Done()
 	stopped := rec.stopped
 	rec.stopping = context.AfterFunc(ctx, func() { close(stopped) })
 }
@@ -347,10 +347,6 @@ func answerWebhook(w http.ResponseWriter, status int) int {
 		w.WriteHeader(status)
 		return status
 	}
-	text := http.StatusText(status) + "\n"
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text)
+	http.Error(w, http.StatusText(status), status)
 	return status
 }

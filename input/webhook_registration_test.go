@@ -170,7 +170,7 @@ func TestDeletedHookIsFoundAgainAndForeignOnesStay(t *testing.T) {
 				s.RemoveHook(h.ID)
 			}
 		}
-		time.Sleep(24*time.Hour + time.Second)
+		<-time.After(24*time.Hour + time.Second)
 		synctest.Wait()
 		require.Len(t, s.Hooks(), 5)
 		require.NoError(t, r.unregister(ctx))
