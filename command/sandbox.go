@@ -40,6 +40,8 @@ const (
 	sbFlagFailedCallsFree = "failed-calls-free"
 	sbFlagPlainFields     = "plain-fields"
 	sbFlagLate            = "late"
+	sbFlagBudget          = "budget"
+	sbFlagBudgetWindow    = "budget-window"
 	sbFlagRefuseTwins     = "refuse-twin-hooks"
 	sbFlagRespell         = "respell-deliveries"
 
@@ -82,6 +84,8 @@ either answer.`),
 			&cli.BoolFlag{Name: sbFlagFailedCallsFree, Usage: "charge only calls that succeed"},
 			&cli.BoolFlag{Name: sbFlagPlainFields, Usage: "only strings in the fields of contacts"},
 			&cli.DurationFlag{Name: sbFlagLate, Usage: "date live submissions up to this long ago"},
+			&cli.IntFlag{Name: sbFlagBudget, Usage: "answer 429 beyond so many calls (Wisepops grants 1500); 0 for no limit"},
+			&cli.DurationFlag{Name: sbFlagBudgetWindow, Value: 720 * time.Hour, Usage: "the time that the budget is for"},
 			&cli.BoolFlag{Name: sbFlagRefuseTwins, Usage: "refuse a hook that is there already"},
 			&cli.BoolFlag{Name: sbFlagRespell, Usage: "deliver contacts in other bytes than the API serves them"},
 		},
@@ -156,13 +160,16 @@ func sandboxOptions(c *cli.Context) (sandbox.Options, error) {
 	if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' }) {
 		return none, fmt.Errorf("--%s must be one or more printable ASCII characters, without spaces and quotes", sbFlagAPIKey)
 	}
-	for _, name := range []string{sbFlagContacts, sbFlagBurst, sbFlagBurstEvery, sbFlagPageCap} {
+	for _, name := range []string{sbFlagContacts, sbFlagBurst, sbFlagBurstEvery, sbFlagPageCap, sbFlagBudget} {
 		if c.Int(name) < 0 {
 			return none, fmt.Errorf("--%s must not be negative", name)
 		}
 	}
 	if c.IsSet(sbFlagSpacing) && c.Duration(sbFlagSpacing) < time.Millisecond {
 		return none, fmt.Errorf("--%s must be a millisecond or more", sbFlagSpacing)
+	}
+	if c.Duration(sbFlagBudgetWindow) <= 0 {
+		return none, fmt.Errorf("--%s must be longer than zero", sbFlagBudgetWindow)
 	}
 	if c.Duration(sbFlagLate) < 0 {
 		return none, fmt.Errorf("--%s must not be negative", sbFlagLate)
@@ -178,6 +185,10 @@ func sandboxOptions(c *cli.Context) (sandbox.Options, error) {
 		Spacing:    c.Duration(sbFlagSpacing),
 		Burst:      c.Int(sbFlagBurst),
 		BurstEvery: c.Int(sbFlagBurstEvery),
+
+		Budget:       c.Int(sbFlagBudget),
+		BudgetWindow: c.Duration(sbFlagBudgetWindow),
+
 		Switches: sandbox.Switches{
 			ExclusiveBound:  c.Bool(sbFlagExclusiveBound),
 			SecondBound:     c.Bool(sbFlagSecondBound),

@@ -150,6 +150,8 @@ func TestSandboxRefusesFlagsItCannotRead(t *testing.T) {
 		{"--page-cap", "-1"},
 		{"--spacing", "0s"},
 		{"--late", "-1s"},
+		{"--budget", "-1"},
+		{"--budget-window", "0s"},
 		{"--order", "random"},
 		{"--start", "yesterday"},
 		{"--rate", "fast"},
@@ -174,17 +176,19 @@ func TestSandboxFlagsReachTheService(t *testing.T) {
 		require.NoError(t, app.Run(append([]string{"wisepops-connect", "sandbox"}, args...)))
 		return got
 	}
-	assert.Equal(t, sandbox.Options{APIKey: "demo", Contacts: 5000}, run())
+	assert.Equal(t, sandbox.Options{APIKey: "demo", Contacts: 5000, BudgetWindow: 720 * time.Hour}, run())
 	assert.Equal(t, sandbox.Options{
 		APIKey: "k", Contacts: 1, Seed: 2, Start: time.Date(2023, 1, 2, 3, 4, 5, 0, time.UTC), Spacing: 3 * time.Second,
-		Burst: 4, BurstEvery: 5,
+		Burst: 4, BurstEvery: 5, Budget: 9, BudgetWindow: 8 * time.Hour,
 		Switches: sandbox.Switches{
 			ExclusiveBound: true, SecondBound: true, SecondTimes: true, Order: sandbox.Unsorted,
 			PageCap: 6, PageCapSkips: true, FailedCallsFree: true, PlainFields: true, Late: 7 * time.Minute,
+			RefuseTwinHooks: true, RespellDeliveries: true,
 		},
 	}, run("--api-key=k", "--contacts=1", "--seed=2", "--start=2023-01-02T03:04:05Z", "--spacing=3s", "--burst=4",
 		"--burst-every=5", "--exclusive-bound", "--second-bound", "--second-times", "--order=unsorted", "--page-cap=6",
-		"--page-cap-skips", "--failed-calls-free", "--plain-fields", "--late=7m"))
+		"--page-cap-skips", "--failed-calls-free", "--plain-fields", "--late=7m", "--budget=9", "--budget-window=8h",
+		"--refuse-twin-hooks", "--respell-deliveries"))
 }
 
 func TestRateIsReadPerSecond(t *testing.T) {

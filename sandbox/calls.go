@@ -3,6 +3,7 @@ package sandbox
 import (
 	"maps"
 	"sync"
+	"time"
 )
 
 // Calls counts requests. A request counts in Total and ByEndpoint when it
@@ -30,11 +31,41 @@ func (s *Service) Calls() Calls {
 
 type ledger struct {
 	failedFree bool
+	budget     int // calls in the window; 0 for no limit
+	window     time.Duration
 
 	mu         sync.Mutex
 	total      int
 	byEndpoint map[string]int
 	byStatus   map[int]int
+	charged    []time.Time // when, within the window; only where there is a budget
+}
+
+// spent returns how long to wait where the budget of the window is used up, and
+// otherwise charges a call.
+func (l *ledger) spent(now time.Time) (wait time.Duration, spent bool) {
+	if l.budget <= 0 {
+		return 0, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.charged) > 0 && !l.charged[0].Add(l.window).After(now) {
+		l.charged = l.charged[1:]
+	}
+	if len(l.charged) >= l.budget {
+		return l.charged[len(l.charged)-l.budget].Add(l.window).Sub(now), true
+	}
+	l.charged = append(l.charged, now)
+	return 0, false
+}
+
+// refund takes the last charge back.
+func (l *ledger) refund() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.charged) > 0 {
+		l.charged = l.charged[:len(l.charged)-1]
+	}
 }
 
 func (l *ledger) arrived(endpoint string) {

@@ -14,6 +14,7 @@ type generator struct {
 	seconds bool // no milliseconds in collected_at
 	serial  int  // of the next contact, in its email address
 	buf     []byte
+	dialled uint64 // digits of the last phone that was made up, in E.164
 }
 
 // visitor is what the contacts of one submission share.

@@ -44,6 +44,7 @@ func (g *generator) contactOf(st *store, v *visitor, block int, at, wisepopID in
 		b = append(b, '"')
 	}
 	b = append(b, `,"fields":{`...)
+	g.dialled = 0
 	var emailOff, emailLen int
 	for i, f := range v.popup.blocks[block] {
 		if i > 0 {
@@ -76,6 +77,7 @@ func (g *generator) contactOf(st *store, v *visitor, block int, at, wisepopID in
 	r := st.keep(b)
 	r.at, r.wisepopID = at, wisepopID
 	r.emailOff, r.emailLen = uint32(emailOff), uint32(emailLen)
+	r.phone = g.dialled
 	return r
 }
 
@@ -135,7 +137,8 @@ func (g *generator) value(b []byte, v *visitor, f field) []byte {
 }
 
 // phone appends a phone number as people of the country write it: in
-// international form, in E.164, or in national form.
+// international form, in E.164, or in national form. All forms of a country leave
+// the same digits open.
 func (g *generator) phone(b []byte, v *visitor) []byte {
 	style := g.rng.IntN(3)
 	form := v.country.international
@@ -143,13 +146,25 @@ func (g *generator) phone(b []byte, v *visitor) []byte {
 		form = v.country.national
 	}
 	b = append(b, '"')
+	var open []byte
 	for i := range len(form) {
 		switch c := form[i]; {
 		case c == '#':
-			b = append(b, '0'+byte(g.rng.IntN(10)))
+			open = append(open, '0'+byte(g.rng.IntN(10)))
+			b = append(b, open[len(open)-1])
 		case style == 1 && (c == ' ' || c == '-'):
 		default:
 			b = append(b, c)
+		}
+	}
+	g.dialled = 0
+	for i := range len(v.country.international) {
+		c := v.country.international[i]
+		if c == '#' {
+			c, open = open[0], open[1:]
+		}
+		if c >= '0' && c <= '9' {
+			g.dialled = 10*g.dialled + uint64(c-'0')
 		}
 	}
 	return append(b, '"')

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -19,7 +20,8 @@ const (
 	// there are so many that they would span more than a year, they are closer.
 	DefaultSpacing = 2 * time.Minute
 
-	longestPast = 365 * 24 * time.Hour
+	longestPast  = 365 * 24 * time.Hour
+	budgetWindow = 30 * 24 * time.Hour
 )
 
 // DefaultStart is when the past contacts begin.
@@ -58,6 +60,13 @@ type Options struct {
 	// Burst.
 	BurstEvery int
 
+	// Budget is how many calls are answered within BudgetWindow, which rolls;
+	// further ones are answered with 429, and are not charged. Zero means no limit.
+	Budget int
+
+	// BudgetWindow is the time that Budget is for. Zero means 30 days.
+	BudgetWindow time.Duration
+
 	// Clock is the server's time: of the Date header and of live contacts. It
 	// is called concurrently. Nil means [time.Now].
 	Clock func() time.Time
@@ -89,6 +98,9 @@ type Switches struct {
 	// PageCapSkips has pages begin at multiples of the page_size asked for
 	// although PageCap cut them: what lies between is on no page.
 	PageCapSkips bool
+
+	// SilentBudget leaves the Retry-After out where the Budget is spent.
+	SilentBudget bool
 
 	// FailedCallsFree charges only calls answered with 2xx, see [Calls.Charged].
 	FailedCallsFree bool
@@ -129,6 +141,9 @@ type Service struct {
 	gen      generator
 	hooks    []Hook
 	lastHook int64
+
+	suppressedEmails map[string]bool // in lower case
+	suppressedPhones map[uint64]bool
 }
 
 // endpoint holds what answers a path, by method.
@@ -165,7 +180,8 @@ func New(opts Options) *Service {
 		opts:   opts,
 		header: `WISEPOPS-API key="` + opts.APIKey + `"`,
 		routes: map[string]endpoint{
-			"/contacts": {http.MethodGet: (*Service).getContacts},
+			"/contacts":     {http.MethodGet: (*Service).getContacts},
+			"/data-privacy": {http.MethodDelete: (*Service).deleteData},
 			"/hooks": {
 				http.MethodGet:    (*Service).getHooks,
 				http.MethodPost:   (*Service).postHook,
@@ -177,6 +193,7 @@ func New(opts Options) *Service {
 		gen:   newGenerator(opts),
 	}
 	s.calls.failedFree = opts.FailedCallsFree
+	s.calls.budget, s.calls.window = opts.Budget, cmp.Or(opts.BudgetWindow, budgetWindow)
 	s.gen.past(opts, &s.store)
 	return s
 }
@@ -192,6 +209,15 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		name = r.Method + " " + path
 	}
 	s.calls.arrived(name)
+
+	if wait, spent := s.calls.spent(s.opts.Clock()); spent {
+		a := refusal(http.StatusTooManyRequests, "the calls of this website are used up")
+		if !s.opts.SilentBudget {
+			a.header = http.Header{"Retry-After": {strconv.Itoa(int(wait/time.Second) + 1)}}
+		}
+		s.write(w, a, nil)
+		return
+	}
 
 	fault := s.faultOf(r)
 	if fault != nil {
@@ -242,6 +268,9 @@ func (s *Service) write(w http.ResponseWriter, a answer, fault *Fault) {
 	h.Set("Date", s.opts.Clock().UTC().Format(http.TimeFormat))
 	maps.Copy(h, a.header)
 	s.calls.answered(a.status)
+	if s.opts.FailedCallsFree && (a.status < 200 || a.status > 299) && a.status != http.StatusTooManyRequests {
+		s.calls.refund()
+	}
 	w.WriteHeader(a.status)
 
 	left := length

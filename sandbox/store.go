@@ -68,6 +68,7 @@ type row struct {
 	chunk, off, len uint32
 	emailOff        uint32 // in the contact's bytes
 	emailLen        uint32
+	phone           uint64 // the digits of E.164; 0 without a phone
 }
 
 // insert adds contacts in time order, after those of the same instant.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,6 +22,10 @@ type Contact struct {
 
 	// Email is the contact's email address, unique among generated contacts.
 	Email string
+
+	// Phone is the contact's phone in E.164, of generated contacts; empty without
+	// one.
+	Phone string
 
 	// Raw is the contact's JSON as it is served. It must not be modified.
 	Raw []byte
@@ -49,7 +54,7 @@ func (s *Service) Add(contacts ...Contact) {
 		}
 		rows = append(rows, s.gen.contactOf(&s.store, v, 0, c.CollectedAt.UnixMilli(), c.WisepopID, c.Email))
 	}
-	s.store.insert(rows...)
+	s.store.insert(slices.DeleteFunc(rows, s.isSuppressed)...)
 }
 
 // AddRaw adds a contact of any bytes, such as one with a malformed timestamp, at
@@ -58,11 +63,14 @@ func (s *Service) Add(contacts ...Contact) {
 func (s *Service) AddRaw(collectedAt time.Time, raw []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store.insert(s.keepRaw(Contact{CollectedAt: collectedAt, Raw: raw}))
+	if r := s.keepRaw(Contact{CollectedAt: collectedAt, Raw: raw}); !s.isSuppressed(r) {
+		s.store.insert(r)
+	}
 }
 
 func (s *Service) keepRaw(c Contact) row {
 	r := s.store.keep(c.Raw)
+	r.phone = phoneNumber(c.Phone)
 	if s.opts.SecondTimes {
 		c.CollectedAt = c.CollectedAt.Truncate(time.Second)
 	}
@@ -152,8 +160,8 @@ func (s *Service) submit(rng *rand.Rand) {
 	s.submitAt(at)
 }
 
-// Submit has one visitor submit a pop-up now, and returns the contacts of the
-// submission.
+// Submit has one visitor submit a pop-up now, and returns the contacts that are
+// kept of the submission: none of a suppressed person.
 func (s *Service) Submit() []Contact {
 	return s.submitAt(s.opts.Clock())
 }
@@ -166,12 +174,17 @@ func (s *Service) submitAt(at time.Time) []Contact {
 	for block := range rows {
 		rows[block] = s.gen.contact(&s.store, v, block, at.UnixMilli())
 	}
-	contacts := make([]Contact, len(rows))
+	var contacts []Contact
+	var kept []row
 	for block, r := range rows {
-		contacts[block] = s.contactOf(r)
-		s.dispatch(v.popup.event(block), contacts[block])
+		if s.isSuppressed(r) {
+			continue
+		}
+		c := s.contactOf(r)
+		s.dispatch(v.popup.event(block), c)
+		contacts, kept = append(contacts, c), append(kept, r)
 	}
-	s.store.insert(rows...)
+	s.store.insert(kept...)
 	return contacts
 }
 
@@ -180,6 +193,14 @@ func (s *Service) contactOf(r row) Contact {
 		CollectedAt: time.UnixMilli(r.at).UTC(),
 		WisepopID:   r.wisepopID,
 		Email:       string(s.store.email(r)),
+		Phone:       e164(r.phone),
 		Raw:         s.store.raw(r),
 	}
+}
+
+func e164(number uint64) string {
+	if number == 0 {
+		return ""
+	}
+	return "+" + strconv.FormatUint(number, 10)
 }
