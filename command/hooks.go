@@ -9,11 +9,9 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -74,8 +72,7 @@ may make is said with it.`),
 	}
 }
 
-// withHooksClient gives an action a client, and a context that ends with an
-// interrupt.
+// withHooksClient gives an action a client.
 func withHooksClient(action func(context.Context, *cli.Context, *wisepops.Client) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		key := os.Getenv(hooksEnvAPIKey)
@@ -88,9 +85,7 @@ func withHooksClient(action func(context.Context, *cli.Context, *wisepops.Client
 			return err
 		}
 		defer client.CloseIdleConnections()
-		ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		return action(ctx, c, client)
+		return action(c.Context, c, client)
 	}
 }
 
@@ -133,7 +128,7 @@ func createHook(ctx context.Context, c *cli.Context, client *wisepops.Client) er
 	if err != nil || target.Hostname() == "" || target.Scheme != "https" && (target.Scheme != "http" || !wisepops.IsLoopback(target.Hostname())) {
 		return fmt.Errorf("--%s must be a URL that begins with https://, but for loopback addresses", hooksFlagTargetURL)
 	}
-	if hook.WisepopID < 0 {
+	if c.IsSet(hooksFlagWisepopID) && hook.WisepopID < 1 {
 		return fmt.Errorf("--%s must be a positive number", hooksFlagWisepopID)
 	}
 	hooks, err := client.Hooks(ctx)
@@ -145,7 +140,7 @@ func createHook(ctx context.Context, c *cli.Context, client *wisepops.Client) er
 		hook.ID = hooks[i].ID
 	} else {
 		if hook.ID, err = client.CreateHook(ctx, hook); err != nil {
-			return fmt.Errorf("creating the hook: %w: it may have been created all the same, so list the hooks before you try again", err)
+			return fmt.Errorf("creating the hook: %w (list the hooks before you try again: it may be there all the same)", err)
 		}
 		note = "Created hook %d.\n"
 	}

@@ -3,6 +3,7 @@ package input
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -47,7 +48,7 @@ func webhookSpec() *service.ConfigSpec {
 		Description(`
 Each delivery is a batch, and each message is one contact's own JSON, byte for byte. Wisepops gets its answer when the pipeline has acknowledged the batch: a delivery that was not stored is sent again. Deliveries cost nothing of the API's budget.
 
-Hooks are registered in the background, one for each event with the target `+"`public_url/<event>`"+`: what is there is kept, what is missing is created, exact twins are removed, and hooks with another target are never touched, so that several replicas can run. A look costs one call, and one more for each hook that is created.
+Hooks are registered in the background, one for each event with the target `+"`public_url/<event>`"+`: what is there is kept, what is missing is created, exact twins are removed, and hooks with another target are never touched, so that several replicas can run. A look costs one call; where hooks are created or twins removed, one for each of these and one for a second look.
 
 A message that can never be processed is refused each time it is sent again: give such a pipeline a fallback or a dead-letter queue. A message that a mapping deletes, or whose error is not handled, counts as delivered.
 
@@ -309,7 +310,11 @@ func (c *webhookConfig) parseRegistration(conf *service.ParsedConfig) (err error
 	}
 	c.wanted = wantedHooks(public, c.events, ids)
 	// Another website, or other hooks, are looked at anew.
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q", []any{base, c.apiKeys[0], c.wanted}))
+	identity, err := json.Marshal([]any{base, c.apiKeys[0], c.wanted})
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(identity)
 	c.cacheKey = "wisepops_webhook_" + hex.EncodeToString(sum[:8])
 	return nil
 }

@@ -44,7 +44,8 @@ type DeliveryFault struct {
 	// Reset breaks the connection in the middle of the body. The attempt failed.
 	Reset bool
 
-	// Twice sends the delivery a second time, whatever the first answer.
+	// Twice sends the delivery a second time, whatever the first answer. Both are
+	// one attempt, which fails where either does.
 	Twice bool
 
 	// Body replaces the body before it is signed.
@@ -250,9 +251,18 @@ func (s *Service) attempt(ctx context.Context, client *http.Client, d Delivery) 
 	}
 	status := s.post(ctx, client, d.Hook.TargetURL, body, &fault)
 	if fault.Twice {
-		status = max(status, s.post(ctx, client, d.Hook.TargetURL, body, &fault))
+		second := s.post(ctx, client, d.Hook.TargetURL, body, &fault)
+		status = worse(status, second)
 	}
 	return status
+}
+
+// worse is the status of an attempt of two requests.
+func worse(a, b int) int {
+	if a >= 200 && a < 300 {
+		return b
+	}
+	return a
 }
 
 func (s *Service) post(ctx context.Context, client *http.Client, target string, body []byte, fault *DeliveryFault) int {

@@ -41,6 +41,11 @@ func (s *Service) Hooks() []Hook {
 func (s *Service) AddHook(h Hook) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.addHook(h)
+}
+
+// addHook is called with s.mu held.
+func (s *Service) addHook(h Hook) int64 {
 	s.lastHook++
 	h.ID = s.lastHook
 	s.hooks = append(s.hooks, h)
@@ -80,14 +85,16 @@ func (s *Service) postHook(r *http.Request) answer {
 	if err != nil {
 		return refusal(http.StatusBadRequest, err.Error())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.opts.RefuseTwinHooks {
-		for _, other := range s.Hooks() {
+		for _, other := range s.hooks {
 			if h.ID = other.ID; h == other {
 				return refusal(http.StatusConflict, "there is such a hook already")
 			}
 		}
 	}
-	return jsonAnswer(map[string]int64{"id": s.AddHook(h)})
+	return jsonAnswer(map[string]int64{"id": s.addHook(h)})
 }
 
 func readHook(r *http.Request) (h Hook, err error) {

@@ -43,7 +43,6 @@ func respellObject(raw []byte) []byte {
 	return appendReversed(nil, members)
 }
 
-// isASCII tells a string that is spelled with escapes from one that is not.
 func isASCII(text []byte) bool {
 	return !slices.ContainsFunc(text, func(c byte) bool { return c >= 0x80 })
 }

@@ -98,8 +98,11 @@ func (p *contactParser) release() {
 		return
 	}
 	p.data = nil
+	wasLarge := len(p.wisepopIDs) > 1000
 	clear(p.members[:cap(p.members)])
-	clear(p.wisepopIDs)
+	if clear(p.wisepopIDs); wasLarge {
+		p.wisepopIDs = nil // a map keeps its size
+	}
 	contactParsers.Put(p)
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // The events that a hook can be for, one each: sign-up, phone and survey blocks.
@@ -22,7 +23,7 @@ func Events() []string { return []string{EventEmail, EventPhone, EventSurvey} }
 // Hook is a webhook of the website (GET /hooks): where contacts that one event
 // brings are posted.
 type Hook struct {
-	ID        int64  `json:"id"`
+	ID        int64  `json:"id,omitempty"`
 	Event     string `json:"event"` // one of [Events]
 	TargetURL string `json:"target_url"`
 	WisepopID int64  `json:"wisepop_id,omitempty"` // 0 where not limited to one pop-up
@@ -65,11 +66,7 @@ func (c *Client) Hooks(ctx context.Context) ([]Hook, error) {
 // Errors: as of [Client.Hooks].
 func (c *Client) CreateHook(ctx context.Context, h Hook) (id int64, err error) {
 	h.ID = 0
-	body, err := json.Marshal(struct {
-		Event     string `json:"event"`
-		TargetURL string `json:"target_url"`
-		WisepopID int64  `json:"wisepop_id,omitempty"`
-	}{h.Event, h.TargetURL, h.WisepopID})
+	body, err := json.Marshal(h)
 	if err != nil {
 		return 0, err
 	}
@@ -79,14 +76,10 @@ func (c *Client) CreateHook(ctx context.Context, h Hook) (id int64, err error) {
 		return 0, err
 	}
 	var answer hookAnswer
-	if err := json.Unmarshal(res.body, &answer); err != nil {
+	if json.Unmarshal(res.body, &answer) != nil || answer.ID == 0 {
 		return 0, &FormatError{Endpoint: req.endpoint(), Reason: errHookID.Error()}
 	}
-	id, err = answer.ID.Int64()
-	if err != nil {
-		return 0, &FormatError{Endpoint: req.endpoint(), Reason: errHookID.Error()}
-	}
-	return id, nil
+	return int64(answer.ID), nil
 }
 
 // DeleteHook deletes a hook. Of a hook that is not there, the API's answer is not
@@ -105,26 +98,33 @@ func (c *Client) DeleteHook(ctx context.Context, id int64) error {
 
 var errHookID = errors.New("the answer holds no id of a hook")
 
-// hookAnswer takes numbers that are written as strings, too.
+// hookAnswer is a hook as the API writes it.
 type hookAnswer struct {
-	ID        json.Number  `json:"id"`
-	Event     string       `json:"event"`
-	TargetURL string       `json:"target_url"`
-	WisepopID *json.Number `json:"wisepop_id"`
+	ID        looseInt `json:"id"`
+	Event     string   `json:"event"`
+	TargetURL string   `json:"target_url"`
+	WisepopID looseInt `json:"wisepop_id"`
 }
 
 func (a *hookAnswer) hook() (h Hook, err error) {
-	if a == nil {
+	if a == nil || a.ID == 0 {
 		return h, errHookID
 	}
-	h = Hook{Event: a.Event, TargetURL: a.TargetURL}
-	if h.ID, err = a.ID.Int64(); err != nil {
-		return h, errHookID
+	return Hook{ID: int64(a.ID), Event: a.Event, TargetURL: a.TargetURL, WisepopID: int64(a.WisepopID)}, nil
+}
+
+// looseInt takes numbers that are written as strings, too, and null and "" for 0.
+type looseInt int64
+
+func (n *looseInt) UnmarshalJSON(data []byte) error {
+	text := strings.Trim(string(data), `"`)
+	if text == "" || text == "null" {
+		return nil
 	}
-	if a.WisepopID != nil && *a.WisepopID != "" {
-		if h.WisepopID, err = a.WisepopID.Int64(); err != nil {
-			return h, errors.New("the wisepop_id of a hook is not a whole number")
-		}
+	value, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return errors.New("not a whole number")
 	}
-	return h, nil
+	*n = looseInt(value)
+	return nil
 }

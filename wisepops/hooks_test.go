@@ -33,13 +33,15 @@ func TestHooks(t *testing.T) {
 	c, asked := answering(t, 200, `[
 		{"id":42,"event":"email","target_url":"https://example.com/a?b=c","wisepop_id":123},
 		{"id":"43","event":"new","target_url":"","wisepop_id":null,"more":1},
-		{"id":44,"event":"phone","target_url":"https://example.com/","wisepop_id":"7"}]`)
+		{"id":44,"event":"phone","target_url":"https://example.com/","wisepop_id":"7"},
+		{"id":45,"event":"phone","target_url":"","wisepop_id":""}]`)
 	hooks, err := c.Hooks(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []Hook{
 		{ID: 42, Event: "email", TargetURL: "https://example.com/a?b=c", WisepopID: 123},
 		{ID: 43, Event: "new"},
 		{ID: 44, Event: "phone", TargetURL: "https://example.com/", WisepopID: 7},
+		{ID: 45, Event: "phone"},
 	}, hooks)
 	require.Equal(t, []string{"GET /hooks"}, *asked)
 }

@@ -13,14 +13,15 @@ var errTime = errors.New("not an RFC 3339 time")
 // ParseTime reads an instant as the API writes them: RFC 3339 with any fraction
 // and any zone, and also the forms with a space for the T, without a colon in
 // the zone, or without a zone (then UTC, as in GET /wisepops). The result is in
-// UTC. The error does not quote the text.
+// UTC, and between the years 0 and 9999 there. The error does not quote the text.
 func ParseTime(s string) (time.Time, error) {
 	for _, layout := range [...]string{
 		time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05",
 		time.DateTime, time.DateTime + "Z07:00", time.DateTime + "Z0700",
 	} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC(), nil
+		t, err := time.Parse(layout, s)
+		if t = t.UTC(); err == nil && t.Year() >= 0 && t.Year() <= 9999 {
+			return t, nil
 		}
 	}
 	return time.Time{}, errTime

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,12 +70,16 @@ func benchWebhook(ctx context.Context, binary, configs string, rounds int, durat
 }
 
 func medianLoad(runs []loadResult) loadResult {
-	byRate := slices.Clone(runs)
-	slices.SortFunc(byRate, func(a, b loadResult) int { return int(a.perSecond - b.perSecond) })
-	m := byRate[len(byRate)/2]
-	slices.SortFunc(byRate, func(a, b loadResult) int { return int(a.p99 - b.p99) })
-	m.p99 = byRate[len(byRate)/2].p99
-	return m
+	middle := func(less func(a, b loadResult) int) loadResult {
+		sorted := slices.SortedFunc(slices.Values(runs), less)
+		return sorted[len(sorted)/2]
+	}
+	return loadResult{
+		perSecond: middle(func(a, b loadResult) int { return cmp.Compare(a.perSecond, b.perSecond) }).perSecond,
+		p50:       middle(func(a, b loadResult) int { return cmp.Compare(a.p50, b.p50) }).p50,
+		p99:       middle(func(a, b loadResult) int { return cmp.Compare(a.p99, b.p99) }).p99,
+		memoryKiB: middle(func(a, b loadResult) int { return cmp.Compare(a.memoryKiB, b.memoryKiB) }).memoryKiB,
+	}
 }
 
 func measureLoad(ctx context.Context, self, binary, config string, duration time.Duration) (res loadResult, err error) {
