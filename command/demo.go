@@ -25,6 +25,8 @@ const (
 	demoFlagSeed     = "seed"
 
 	demoTick = 100 * time.Millisecond
+
+	demoHooks = 3 // one for each event
 )
 
 // demoPatience is how long the pipeline may stand still, once the visitors have
@@ -150,7 +152,7 @@ func runDemo(c *cli.Context, pipelineYAML string) (err error) {
 	if err != nil {
 		return err
 	}
-	v, err := judgeDemo(site.service.Contacts(), rows, site.service.Deliveries())
+	v, err := judgeDemo(site.service.Contacts(), rows, opts.contacts, site.service.Deliveries())
 	if err != nil {
 		return err
 	}
@@ -192,6 +194,12 @@ func (d *demo) run(early, abort context.Context, pipelineYAML, stateFile string)
 	}()
 
 	d.begun = time.Now()
+	// Visitors come once there are hooks, so that each must arrive by one, too.
+	if err := d.watch(abort, pipeline, func(demoCount) bool {
+		return early.Err() != nil || len(d.site.service.Hooks()) >= demoHooks || time.Since(d.begun) > demoPatience
+	}); err != nil {
+		return false, err
+	}
 	visiting, leave := context.WithTimeout(early, d.opts.duration)
 	defer leave()
 	var visitors, deliveries sync.WaitGroup

@@ -90,16 +90,17 @@ type demoVerdict struct {
 	repeated int // times that contacts came after the first, by either way
 	hooked   int // contacts that came by webhook
 	unproven int // deliveries that were acknowledged, and that no row shows
-	givenUp  int // deliveries that were refused to the last
+	unhooked int // contacts of live visitors whose delivery was not acknowledged
 	unknown  int // rows of no contact
 }
 
 // judgeDemo takes contacts for the same that have the same id and email address,
-// which no two contacts of a sandbox share.
-func judgeDemo(known []sandbox.Contact, rows []demoRow, deliveries sandbox.Deliveries) (demoVerdict, error) {
+// which no two contacts of a sandbox share. All but the past ones must have come by
+// webhook.
+func judgeDemo(known []sandbox.Contact, rows []demoRow, past int, deliveries sandbox.Deliveries) (demoVerdict, error) {
 	type identity struct{ id, email string }
 	type count struct{ polled, hooked int }
-	v := demoVerdict{contacts: len(known), rows: len(rows), givenUp: deliveries.GivenUp}
+	v := demoVerdict{contacts: len(known), rows: len(rows), unhooked: max(len(known)-past-deliveries.Delivered, 0)}
 	came := make(map[identity]count, len(known))
 	for i := range known {
 		id, err := wisepops.ContactID(known[i].Raw)
@@ -131,7 +132,7 @@ func judgeDemo(known []sandbox.Contact, rows []demoRow, deliveries sandbox.Deliv
 }
 
 func (v demoVerdict) good() bool {
-	return v.lost == 0 && v.repeated == 0 && v.unknown == 0 && v.unproven == 0 && v.givenUp == 0 && v.rows == v.contacts
+	return v.lost == 0 && v.repeated == 0 && v.unknown == 0 && v.unproven == 0 && v.unhooked == 0 && v.rows == v.contacts
 }
 
 // report lists the figures.
@@ -151,8 +152,8 @@ func (v demoVerdict) report(calls int) string {
 	if v.unproven > 0 {
 		line("unproven", v.unproven, " deliveries were answered with 200 and are not in the table")
 	}
-	if v.givenUp > 0 {
-		line("given up", v.givenUp, " deliveries were refused again and again")
+	if v.unhooked > 0 {
+		line("unhooked", v.unhooked, " contacts of visitors did not come by webhook")
 	}
 	line("API calls", calls, " of "+thousands(demoBudget))
 	return b.String()
@@ -165,7 +166,10 @@ func (v demoVerdict) complaint(caughtUp bool) string {
 	if v.unproven > 0 {
 		text += fmt.Sprintf(" %s deliveries were acknowledged and are not in the table.", thousands(v.unproven))
 	}
-	if v.lost > 0 && !caughtUp {
+	if v.unhooked > 0 {
+		text += fmt.Sprintf(" %s contacts of visitors did not come by webhook.", thousands(v.unhooked))
+	}
+	if !caughtUp {
 		text += fmt.Sprintf(" The pipeline had not caught up, and delivered nothing for %s.", demoPatience)
 	}
 	return text

@@ -156,7 +156,7 @@ func TestDemoPrintsPlainLinesWhereThereIsNoTerminal(t *testing.T) {
 	assert.NotContains(t, r.out, "\x1b")
 	assert.Regexp(t, `\n +[0-9]+s  read [0-9]+ of 10, by hook 0, rows [0-9]+, API calls [0-9]+ of 1,500\n`, r.out)
 	assert.Regexp(t, `\n +[0-9]+s  read 10 of 10, by hook 0, rows 10, API calls [0-9]+ of 1,500\n`, r.out)
-	assert.LessOrEqual(t, strings.Count(r.out, statusText), 3+int(time.Since(begun)/(3*time.Second)), r.out)
+	assert.LessOrEqual(t, strings.Count(r.out, statusText), 4+int(time.Since(begun)/(3*time.Second)), r.out)
 }
 
 func TestDemoKeepsTheTableThatIsAskedFor(t *testing.T) {
@@ -233,6 +233,14 @@ func TestDemoGivesItsVerdictOnAPipelineThatIsStuck(t *testing.T) {
 	assert.Equal(t, 1, r.exitCode())
 	assert.Contains(t, r.errOut, "level=ERROR")
 	assert.Equal(t, "0", r.figure(t, "rows"))
+}
+
+func TestDemoFailsWhereNoWebhookComes(t *testing.T) {
+	setPatience(t, time.Second)
+	r := runDemoCommand(t.Context(), demoYAML(t, "public_url: http", "register: false\n          public_url: http"), "--for", "1s", "--contacts", "5", "--rate", "50/s")
+	require.ErrorContains(t, r.err, "did not come by webhook")
+	assert.Equal(t, "0", r.figure(t, "lost"))
+	assert.NotEqual(t, "0", r.figure(t, "unhooked"))
 }
 
 func TestDemoReportsAPipelineThatCannotRun(t *testing.T) {
@@ -354,41 +362,45 @@ func TestVerdictFindsEveryDifference(t *testing.T) {
 	for name, test := range map[string]struct {
 		rows      []demoRow
 		delivered int
+		live      int
 		want      demoVerdict
 		good      bool
 	}{
-		"each once": {[]demoRow{row(2), row(0), row(1)}, 0, demoVerdict{contacts: 3, rows: 3}, true},
+		"each once": {[]demoRow{row(2), row(0), row(1)}, 0, 0, demoVerdict{contacts: 3, rows: 3}, true},
 		"by both ways": {
-			[]demoRow{row(0), with(row(1), func(r *demoRow) { r.hooked = 1 }), row(2)}, 1, demoVerdict{contacts: 3, rows: 3, hooked: 1}, true,
+			[]demoRow{row(0), with(row(1), func(r *demoRow) { r.hooked = 1 }), row(2)}, 1, 0, demoVerdict{contacts: 3, rows: 3, hooked: 1}, true,
 		},
 		"twice by hook": {
-			[]demoRow{row(0), with(row(1), func(r *demoRow) { r.hooked = 2 }), row(2)}, 1, demoVerdict{contacts: 3, rows: 3, hooked: 1, repeated: 1}, false,
+			[]demoRow{row(0), with(row(1), func(r *demoRow) { r.hooked = 2 }), row(2)}, 1, 0, demoVerdict{contacts: 3, rows: 3, hooked: 1, repeated: 1}, false,
 		},
 		"acknowledged, and only polled": {
-			[]demoRow{row(0), row(1), row(2)}, 2, demoVerdict{contacts: 3, rows: 3, unproven: 2}, false,
+			[]demoRow{row(0), row(1), row(2)}, 2, 0, demoVerdict{contacts: 3, rows: 3, unproven: 2}, false,
 		},
-		"none":                {nil, 0, demoVerdict{contacts: 3, lost: 3}, false},
-		"one missing":         {[]demoRow{row(0), row(2)}, 0, demoVerdict{contacts: 3, rows: 2, lost: 1}, false},
-		"one in two rows":     {[]demoRow{row(0), row(1), row(2), row(1)}, 0, demoVerdict{contacts: 3, rows: 4, repeated: 1}, false},
-		"one came four times": {[]demoRow{row(0), with(row(1), func(r *demoRow) { r.polled = 4 }), row(2)}, 0, demoVerdict{contacts: 3, rows: 3, repeated: 3}, false},
+		"by poll only": {
+			[]demoRow{row(0), row(1), row(2)}, 1, 2, demoVerdict{contacts: 3, rows: 3, unproven: 1, unhooked: 1}, false,
+		},
+		"none":                {nil, 0, 0, demoVerdict{contacts: 3, lost: 3}, false},
+		"one missing":         {[]demoRow{row(0), row(2)}, 0, 0, demoVerdict{contacts: 3, rows: 2, lost: 1}, false},
+		"one in two rows":     {[]demoRow{row(0), row(1), row(2), row(1)}, 0, 0, demoVerdict{contacts: 3, rows: 4, repeated: 1}, false},
+		"one came four times": {[]demoRow{row(0), with(row(1), func(r *demoRow) { r.polled = 4 }), row(2)}, 0, 0, demoVerdict{contacts: 3, rows: 3, repeated: 3}, false},
 		"one instead of another": {
-			[]demoRow{row(0), row(1), row(1)}, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, repeated: 1}, false,
+			[]demoRow{row(0), row(1), row(1)}, 0, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, repeated: 1}, false,
 		},
 		"one more": {
-			[]demoRow{row(0), row(1), row(2), {contactID: "f", email: "f@example.com", polled: 1}}, 0, demoVerdict{contacts: 3, rows: 4, unknown: 1}, false,
+			[]demoRow{row(0), row(1), row(2), {contactID: "f", email: "f@example.com", polled: 1}}, 0, 0, demoVerdict{contacts: 3, rows: 4, unknown: 1}, false,
 		},
 		"another email": {
-			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.email = row(1).email })}, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.email = row(1).email })}, 0, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
 		},
 		"another id": {
-			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.contactID = row(1).contactID })}, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.contactID = row(1).contactID })}, 0, 0, demoVerdict{contacts: 3, rows: 3, lost: 1, unknown: 1}, false,
 		},
 		"a count of zero": {
-			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.polled = 0 })}, 0, demoVerdict{contacts: 3, rows: 3, lost: 1}, false,
+			[]demoRow{row(0), row(1), with(row(2), func(r *demoRow) { r.polled = 0 })}, 0, 0, demoVerdict{contacts: 3, rows: 3, lost: 1}, false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := judgeDemo(known, test.rows, sandbox.Deliveries{Delivered: test.delivered})
+			got, err := judgeDemo(known, test.rows, len(known)-test.live, sandbox.Deliveries{Delivered: test.delivered})
 			require.NoError(t, err)
 			assert.Equal(t, test.want, got)
 			assert.Equal(t, test.good, got.good())
@@ -397,7 +409,7 @@ func TestVerdictFindsEveryDifference(t *testing.T) {
 }
 
 func TestVerdictOfAContactInNonsenseIsAnError(t *testing.T) {
-	_, err := judgeDemo([]sandbox.Contact{{Raw: []byte("[EMAILMARKER")}}, nil, sandbox.Deliveries{})
+	_, err := judgeDemo([]sandbox.Contact{{Raw: []byte("[EMAILMARKER")}}, nil, 1, sandbox.Deliveries{})
 	require.ErrorContains(t, err, "contact")
 	assert.NotContains(t, err.Error(), "EMAILMARKER")
 }

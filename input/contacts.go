@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,7 +66,7 @@ func newContactsInput(conf *service.ParsedConfig, mgr *service.Resources) (*cont
 	if !mgr.HasCache(c.cache) {
 		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wciFieldCheckpointCache, c.cache)
 	}
-	in.store = &store{mgr: mgr, cache: c.cache, key: c.cacheKey, wisepopID: c.wisepopID}
+	in.store = &store{cacheSlot{mgr, c.cache, c.cacheKey}, c.wisepopID}
 	if in.claim, err = claimCheckpoint(mgr, c.cache, c.cacheKey); err != nil {
 		return nil, err
 	}
@@ -240,88 +238,4 @@ func (in *contactsInput) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, contactsCloseBudget)
 	defer cancel()
 	return in.acks.close(ctx)
-}
-
-// checkpointClaims are the checkpoint keys that inputs of this process hold.
-type checkpointClaims struct {
-	mu      sync.Mutex
-	holders map[checkpointKey]*checkpointClaim
-}
-
-type checkpointKey struct{ cache, key string }
-
-// checkpointClaim is the right of one input to move a watermark.
-type checkpointClaim struct {
-	all       *checkpointClaims
-	key       checkpointKey
-	stream    string
-	component string
-	used      bool
-}
-
-type checkpointClaimsKey struct{}
-
-// claimCheckpoint makes sure that no other input of the process moves the same
-// watermark. A component that is built again, as in a stream that failed to start,
-// takes over from itself as long as it was not used.
-func claimCheckpoint(mgr *service.Resources, cache, key string) (*checkpointClaim, error) {
-	shared, _ := mgr.GetOrSetGeneric(checkpointClaimsKey{}, &checkpointClaims{holders: map[checkpointKey]*checkpointClaim{}})
-	all, ok := shared.(*checkpointClaims)
-	if !ok {
-		return nil, errors.New("the claims on checkpoint keys are of another type")
-	}
-	me := &checkpointClaim{all: all, key: checkpointKey{cache, key}, stream: mgr.StreamID(), component: componentName(mgr)}
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	if other, taken := all.holders[me.key]; taken && (other.used || other.String() != me.String()) {
-		return nil, me.conflict(other)
-	}
-	all.holders[me.key] = me
-	return me, nil
-}
-
-// use is called before the watermark is touched. It fails where another input
-// took over, as one of several copies does.
-func (c *checkpointClaim) use() error {
-	if c == nil {
-		return nil
-	}
-	c.all.mu.Lock()
-	defer c.all.mu.Unlock()
-	if holder, taken := c.all.holders[c.key]; taken && holder != c {
-		return c.conflict(holder)
-	}
-	c.all.holders[c.key] = c
-	c.used = true
-	return nil
-}
-
-func (c *checkpointClaim) release() {
-	if c == nil {
-		return
-	}
-	c.all.mu.Lock()
-	defer c.all.mu.Unlock()
-	if c.all.holders[c.key] == c {
-		delete(c.all.holders, c.key)
-	}
-}
-
-func (c *checkpointClaim) conflict(other *checkpointClaim) error {
-	return fmt.Errorf("the inputs %s and %s both keep their watermark under the key %q of the cache %q: give each its own %s, and run one copy of each",
-		other, c, c.key.key, c.key.cache, wciFieldCheckpointCacheKey)
-}
-
-func (c *checkpointClaim) String() string {
-	if c.stream == "" {
-		return strconv.Quote(c.component)
-	}
-	return fmt.Sprintf("%q of stream %q", c.component, c.stream)
-}
-
-func componentName(mgr *service.Resources) string {
-	if label := mgr.Label(); label != "" {
-		return label
-	}
-	return strings.Join(mgr.Path(), ".")
 }

@@ -21,8 +21,8 @@ func init() {
 // webhookInput receives deliveries. It is not wrapped to replay what is refused
 // downstream: the sender is to know.
 type webhookInput struct {
-	*receiver
 	conf      webhookConfig
+	receiver  *receiver
 	client    *wisepops.Client
 	listeners *webhookListeners
 	mgr       *service.Resources
@@ -56,11 +56,11 @@ func newWebhookInput(conf *service.ParsedConfig, mgr *service.Resources) (*webho
 			client:   in.client,
 			wanted:   c.wanted,
 			interval: c.interval,
-			mgr:      mgr,
-			cache:    c.cache,
-			cacheKey: c.cacheKey,
 			log:      in.log,
 			hooks:    mgr.Metrics().NewGauge("wisepops_hooks_registered"),
+		}
+		if c.cache != "" {
+			in.registrar.memory = &cacheSlot{mgr, c.cache, c.cacheKey}
 		}
 	}
 	return in, nil
@@ -103,7 +103,7 @@ func (in *webhookInput) Connect(ctx context.Context) error {
 
 // ReadBatch returns one delivery.
 func (in *webhookInput) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
-	d, err := in.next(ctx)
+	d, err := in.receiver.next(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,7 +116,7 @@ func (in *webhookInput) ReadBatch(ctx context.Context) (service.MessageBatch, se
 func (in *webhookInput) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, in.conf.shutdownTimeout)
 	defer cancel()
-	in.close()
+	in.receiver.close()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {
@@ -134,27 +134,20 @@ func (in *webhookInput) Close(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	in.drain(ctx)
-	if in.registrar != nil && in.conf.unregister {
-		if err := in.registrar.unregister(ctx); err != nil {
-			in.log.Errorf("Deleting the hooks: %v", err)
-		}
-	}
+	in.deleteHooks(ctx)
+	in.receiver.drain(ctx)
 	in.listeners.detach(ctx, in.listener, in)
 	return nil
 }
 
-// delivery is one accepted request on its way through the pipeline.
-type delivery struct {
-	contacts []wisepops.Contact
-	event    string
-	done     chan error // receives what became of it
-}
-
-func (d *delivery) ack(_ context.Context, err error) error {
-	select {
-	case d.done <- err:
-	default: // an answer is given once
+// deleteHooks takes half of the time that the end may take.
+func (in *webhookInput) deleteHooks(ctx context.Context) {
+	if in.registrar == nil || !in.conf.unregister {
+		return
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, in.conf.shutdownTimeout/2)
+	defer cancel()
+	if err := in.registrar.unregister(ctx); err != nil {
+		in.log.Errorf("Deleting the hooks: %v: delete them with wisepops-connect hooks delete", err)
+	}
 }

@@ -44,11 +44,15 @@ func sharedListeners(mgr *service.Resources) (*webhookListeners, error) {
 type webhookListener struct {
 	certFile, keyFile string
 	address           net.Addr
+	log               *service.Logger
 	server            *http.Server
 	served            chan struct{} // closed when the server has ended
 
 	mu     sync.RWMutex
 	routes map[string]*webhookInput
+
+	closing bool          // guarded by the lock of all of them
+	closed  chan struct{} // closed when the address is free again
 }
 
 // attach has the requests for the path of an input go to it, and binds the address
@@ -57,6 +61,18 @@ func (all *webhookListeners) attach(ctx context.Context, in *webhookInput) (*web
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	l, bound := all.byAddress[in.conf.address]
+	for bound && l.closing {
+		all.mu.Unlock()
+		select {
+		case <-l.closed:
+		case <-ctx.Done():
+		}
+		all.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		l, bound = all.byAddress[in.conf.address]
+	}
 	if !bound {
 		var err error
 		if l, err = bindWebhookListener(ctx, &in.conf, in.log); err != nil {
@@ -88,19 +104,23 @@ func pathsOverlap(a, b string) bool {
 // answers are sent or the context has ended.
 func (all *webhookListeners) detach(ctx context.Context, l *webhookListener, in *webhookInput) {
 	all.mu.Lock()
-	defer all.mu.Unlock()
 	l.mu.Lock()
 	delete(l.routes, in.conf.path)
-	left := len(l.routes)
+	last := len(l.routes) == 0
+	l.closing = last
 	l.mu.Unlock()
-	if left > 0 {
+	all.mu.Unlock()
+	if !last {
 		return
 	}
-	delete(all.byAddress, in.conf.address)
 	if l.server.Shutdown(ctx) != nil {
 		_ = l.server.Close()
 	}
 	<-l.served
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	delete(all.byAddress, in.conf.address)
+	close(l.closed)
 }
 
 func bindWebhookListener(ctx context.Context, conf *webhookConfig, logger *service.Logger) (*webhookListener, error) {
@@ -121,7 +141,9 @@ func bindWebhookListener(ctx context.Context, conf *webhookConfig, logger *servi
 		certFile: conf.certFile,
 		keyFile:  conf.keyFile,
 		address:  socket.Addr(),
+		log:      logger,
 		served:   make(chan struct{}),
+		closed:   make(chan struct{}),
 		routes:   map[string]*webhookInput{},
 	}
 	l.server = &http.Server{
@@ -159,14 +181,21 @@ func (l *webhookListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// Also for a body that is not wanted: net/http reads it before it answers.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(webhookBodyTimeout))
 	}
+	defer func() {
+		if recover() != nil {
+			// Its value may hold what was sent.
+			l.log.Error("A delivery met a bug of wisepops_webhook, and was answered with 500")
+			answerWebhook(w, http.StatusInternalServerError)
+		}
+	}()
 	in, sub := l.find(r.URL.Path)
 	switch {
 	case in == nil:
 		answerWebhook(w, http.StatusNotFound)
 	case sub == webhookHealthPath:
-		in.serveHealth(w, r)
+		in.receiver.serveHealth(w, r)
 	default:
-		in.serveDelivery(w, r, sub)
+		in.receiver.serveDelivery(w, r, sub)
 	}
 }
 

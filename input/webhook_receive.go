@@ -25,7 +25,11 @@ const (
 	webhookBodyTimeout = 10 * time.Second
 
 	// A body's room is not taken before its bytes come, but for this much.
-	webhookFirstRead = 64 << 10
+	webhookFirstRead = 16 << 10
+
+	// openPerPlace is how many requests may be open for each that may wait for the
+	// pipeline: the others are being read, or are a stranger's.
+	openPerPlace = 8
 
 	webhookRetryAfter = "1" // seconds
 
@@ -53,10 +57,11 @@ type receiver struct {
 	latency     *service.MetricTimer
 
 	deliveries chan *delivery
-	lastWarned atomic.Int64 // Unix seconds
+	warnedAt   [http.StatusInternalServerError]atomic.Int64 // by status, in Unix seconds
 
 	mu       sync.Mutex
-	inFlight int
+	open     int             // requests that are not answered yet
+	inFlight int             // those of them that are signed, and wait for the pipeline
 	stopped  chan struct{}   // closed while nobody reads
 	stopping func() bool     // ends the watch over the context of the last read
 	reading  <-chan struct{} // the end of that context
@@ -133,7 +138,7 @@ func (rec *receiver) close() {
 		rec.stopping()
 	}
 	close(rec.closing)
-	if rec.inFlight == 0 {
+	if rec.open == 0 {
 		close(rec.idle)
 	}
 }
@@ -146,28 +151,50 @@ func (rec *receiver) drain(ctx context.Context) {
 	}
 }
 
-// enter counts a request in. It returns what closes when nobody reads any more,
-// or the status with which to refuse the request.
-func (rec *receiver) enter() (stopped <-chan struct{}, refused bool, full bool) {
+// enter counts a request in. It returns what closes when nobody reads any more, or
+// nil where the request is to be refused.
+func (rec *receiver) enter() (stopped <-chan struct{}) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if rec.closed || isClosed(rec.stopped) {
-		return nil, true, false
+		return nil
 	}
-	if rec.inFlight >= rec.maxInFlight {
-		return nil, true, true
-	}
-	rec.inFlight++
-	return rec.stopped, false, false
+	rec.open++
+	return rec.stopped
 }
 
 func (rec *receiver) leave() {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.inFlight--
-	if rec.closed && rec.inFlight == 0 {
+	rec.open--
+	if rec.closed && rec.open == 0 {
 		close(rec.idle)
 	}
+}
+
+// admit counts a request in whose signature is right: what strangers send must not
+// use up the places of others.
+func (rec *receiver) admit() bool {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.inFlight >= rec.maxInFlight {
+		return false
+	}
+	rec.inFlight++
+	return true
+}
+
+func (rec *receiver) dismiss() {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.inFlight--
+}
+
+// crowded tells whether so many requests are open that no more is read of any.
+func (rec *receiver) crowded() bool {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return rec.open > openPerPlace*rec.maxInFlight
 }
 
 func (rec *receiver) serveHealth(w http.ResponseWriter, r *http.Request) {
@@ -203,12 +230,8 @@ func (rec *receiver) handle(w http.ResponseWriter, r *http.Request, event string
 		w.Header().Set("Allow", http.MethodPost)
 		return answerWebhook(w, http.StatusMethodNotAllowed)
 	}
-	stopped, refused, full := rec.enter()
-	switch {
-	case full:
-		w.Header().Set("Retry-After", webhookRetryAfter)
-		return answerWebhook(w, http.StatusServiceUnavailable)
-	case refused:
+	stopped := rec.enter()
+	if stopped == nil {
 		w.Header().Set("Connection", "close")
 		return answerWebhook(w, http.StatusServiceUnavailable)
 	}
@@ -216,6 +239,9 @@ func (rec *receiver) handle(w http.ResponseWriter, r *http.Request, event string
 
 	status := rec.receive(w, r, event, stopped)
 	rec.warn(status)
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", webhookRetryAfter)
+	}
 	if isClosed(stopped) || isClosed(rec.closing) {
 		w.Header().Set("Connection", "close")
 	}
@@ -230,6 +256,9 @@ func (rec *receiver) handle(w http.ResponseWriter, r *http.Request, event string
 // receive reads a delivery, hands it to the pipeline, and returns the status of
 // the answer.
 func (rec *receiver) receive(w http.ResponseWriter, r *http.Request, event string, stopped <-chan struct{}) int {
+	if rec.crowded() {
+		return http.StatusServiceUnavailable
+	}
 	for _, coding := range r.Header["Content-Encoding"] {
 		if coding != "" && !strings.EqualFold(coding, "identity") {
 			return http.StatusUnsupportedMediaType
@@ -249,6 +278,10 @@ func (rec *receiver) receive(w http.ResponseWriter, r *http.Request, event strin
 	if rec.keys != nil && !wisepops.Verify(signatures[0], body, rec.keys...) {
 		return http.StatusUnauthorized
 	}
+	if !rec.admit() {
+		return http.StatusServiceUnavailable
+	}
+	defer rec.dismiss()
 	contacts, err := wisepops.ParseContacts(body)
 	if err != nil || slices.ContainsFunc(contacts, func(c wisepops.Contact) bool { return c.Raw[0] != '{' }) {
 		return http.StatusBadRequest
@@ -322,17 +355,18 @@ func (rec *receiver) warn(status int) {
 	case http.StatusUnauthorized:
 		hint = "the signature is missing or of another key: check api_key, and previous_api_keys while a key is rotated"
 	case http.StatusBadRequest:
-		hint = "the body is not a JSON array of contacts"
+		hint = "the body is not a JSON array of contacts: check what stands in front of the input"
 	case http.StatusRequestEntityTooLarge:
-		hint = fmt.Sprintf("the body is longer than %s (%d)", wwiFieldMaxBodyBytes, rec.maxBody)
+		hint = fmt.Sprintf("the body is longer than %s (%d): raise it", wwiFieldMaxBodyBytes, rec.maxBody)
 	case http.StatusUnsupportedMediaType:
-		hint = "the body is compressed"
+		hint = "the body is compressed: turn that off in what stands in front of the input"
 	default:
 		return
 	}
 	now := time.Now().Unix()
-	last := rec.lastWarned.Load()
-	if now-last < int64(refusalLogInterval.Seconds()) || !rec.lastWarned.CompareAndSwap(last, now) {
+	warnedAt := &rec.warnedAt[status]
+	last := warnedAt.Load()
+	if now-last < int64(refusalLogInterval.Seconds()) || !warnedAt.CompareAndSwap(last, now) {
 		return
 	}
 	rec.log.Warnf("A delivery was refused with status %d: %s (further ones are counted in wisepops_deliveries, and not logged for %s)", status, hint, refusalLogInterval)
@@ -349,4 +383,19 @@ func answerWebhook(w http.ResponseWriter, status int) int {
 	}
 	http.Error(w, http.StatusText(status), status)
 	return status
+}
+
+// delivery is one accepted request on its way through the pipeline.
+type delivery struct {
+	contacts []wisepops.Contact
+	event    string
+	done     chan error // receives what became of it
+}
+
+func (d *delivery) ack(_ context.Context, err error) error {
+	select {
+	case d.done <- err:
+	default: // an answer is given once
+	}
+	return nil
 }

@@ -19,7 +19,6 @@ const (
 	registerLastWait  = time.Hour
 
 	lastLookVersion = 1
-	lastLookTimeout = 10 * time.Second
 )
 
 // hookPlan is what brings the hooks of a website to what is wanted.
@@ -80,9 +79,7 @@ type registrar struct {
 	client   *wisepops.Client
 	wanted   []wisepops.Hook
 	interval time.Duration
-	mgr      *service.Resources
-	cache    string // "": nothing is remembered
-	cacheKey string
+	memory   *cacheSlot // of the last look; nil: nothing is remembered
 	log      *service.Logger
 	hooks    *service.MetricGauge
 	present  int // wanted hooks that are there, for all that is known
@@ -213,20 +210,12 @@ func (r *registrar) setPresent(n int) {
 }
 
 func (r *registrar) recall(ctx context.Context) (last lastLook, err error) {
-	if r.cache == "" {
+	if r.memory == nil {
 		return last, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, lastLookTimeout)
-	defer cancel()
-	var data []byte
-	accessErr := r.mgr.AccessCache(ctx, r.cache, func(c service.Cache) {
-		data, err = c.Get(ctx, r.cacheKey)
-	})
-	if errors.Is(err, service.ErrKeyNotFound) {
-		return last, nil
-	}
-	if err = errors.Join(accessErr, err); err != nil {
-		return last, fmt.Errorf("reading from cache %q when hooks were registered: %w", r.cache, err)
+	data, _, err := r.memory.get(ctx)
+	if err != nil {
+		return last, fmt.Errorf("reading from cache %q when hooks were registered: %w", r.memory.cache, err)
 	}
 	// What cannot be read costs one look more.
 	if json.Unmarshal(data, &last) != nil || last.Version != lastLookVersion {
@@ -235,8 +224,8 @@ func (r *registrar) recall(ctx context.Context) (last lastLook, err error) {
 	return last, nil
 }
 
-func (r *registrar) remember(ctx context.Context, last lastLook) (err error) {
-	if r.cache == "" {
+func (r *registrar) remember(ctx context.Context, last lastLook) error {
+	if r.memory == nil {
 		return nil
 	}
 	last.Version, last.Present = lastLookVersion, r.present
@@ -244,13 +233,8 @@ func (r *registrar) remember(ctx context.Context, last lastLook) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, lastLookTimeout)
-	defer cancel()
-	accessErr := r.mgr.AccessCache(ctx, r.cache, func(c service.Cache) {
-		err = c.Set(ctx, r.cacheKey, data, nil)
-	})
-	if err = errors.Join(accessErr, err); err != nil {
-		return fmt.Errorf("writing to cache %q when hooks are registered: %w", r.cache, err)
+	if err := r.memory.set(ctx, data); err != nil {
+		return fmt.Errorf("writing to cache %q when hooks are registered: %w", r.memory.cache, err)
 	}
 	return nil
 }

@@ -63,12 +63,11 @@ func newTestRegistrar(t *testing.T, s *sandbox.Service, mgr *service.Resources) 
 		client:   client,
 		wanted:   wantedHooks(target, wisepops.Events(), nil),
 		interval: 24 * time.Hour,
-		mgr:      mgr,
 		log:      mgr.Logger(),
 		hooks:    mgr.Metrics().NewGauge("wisepops_hooks_registered"),
 	}
 	if mgr.HasCache("state") {
-		r.cache, r.cacheKey = "state", "hooks"
+		r.memory = &cacheSlot{mgr, "state", "hooks"}
 	}
 	return r
 }
@@ -235,7 +234,7 @@ func TestRegistrationWaitsForItsCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := sandbox.New(sandbox.Options{})
 		r := newTestRegistrar(t, s, service.MockResources())
-		r.cache, r.cacheKey = "nowhere", "hooks" // every access fails
+		r.memory = &cacheSlot{service.MockResources(), "nowhere", "hooks"} // every access fails
 		runFor(t, r, time.Hour)
 		require.Zero(t, s.Calls().Total)
 	})
