@@ -32,7 +32,7 @@ format: ## Format the code
 integration: ## Run the tests against real PostgreSQL and Redis servers
 	WISEPOPS_TEST_SERVICES=1 go test -count=1 ./tests/integration/...
 
-bench: build ## Measure a backfill beside its rivals
+bench: build ## Measure polling and webhooks beside their rivals
 	go run ./tests/bench -binary $(BINARY)
 
 ci: ## Run what CI runs
