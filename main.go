@@ -33,7 +33,9 @@ import (
 
 	// Our plugins.
 	_ "github.com/wisepops-connect/wisepops-connect/input"
+	_ "github.com/wisepops-connect/wisepops-connect/output"
 	_ "github.com/wisepops-connect/wisepops-connect/processor"
+	_ "github.com/wisepops-connect/wisepops-connect/ratelimit"
 )
 
 // version and date are set by the linker.

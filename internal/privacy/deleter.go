@@ -1,0 +1,176 @@
+package privacy
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
+)
+
+const (
+	fieldEmail          = "email"
+	fieldPhone          = "phone"
+	fieldDefaultCountry = "default_country"
+	fieldDryRun         = "dry_run"
+	fieldMaxInFlight    = "max_in_flight"
+
+	defaultMaxInFlight = 4
+)
+
+// Fields returns the fields of both components but the API key, which stands
+// first, and those of the transport, which stand last.
+func Fields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewInterpolatedStringField(fieldEmail).
+			Description("The email address of the person. It is trimmed, and may begin with `mailto:`. Empty where the phone alone is known.").
+			Default(`${! this.email.or("") }`),
+		service.NewInterpolatedStringField(fieldPhone).
+			Description("The phone of the person, which becomes E.164. International numbers begin with `+` or `00`. Empty where the email alone is known. With both, records that have either are deleted.").
+			Default(`${! this.phone.or("") }`),
+		service.NewStringField(fieldDefaultCountry).
+			Description("How to read a national phone number: a country as two letters of ISO 3166. Without one, national numbers are errors.").
+			Default("").
+			Example("FR"),
+		service.NewBoolField(fieldDryRun).
+			Description("Whether to read identities and make no call.").
+			Default(false),
+		service.NewIntField(fieldMaxInFlight).
+			Description("How many calls may be under way at a time.").
+			Default(defaultMaxInFlight).
+			LintRule(`root = if this < 1 { "max_in_flight must be at least 1" }`),
+	}
+}
+
+// Outcome is what became of one request.
+type Outcome struct {
+	Who         wisepops.Identity
+	Deleted     int // records
+	RequestedAt time.Time
+	CompletedAt time.Time
+}
+
+// Deleter reads whom messages are about, and deletes their data.
+type Deleter struct {
+	DryRun      bool
+	MaxInFlight int
+
+	client  *wisepops.Client
+	email   *service.InterpolatedString
+	phone   *service.InterpolatedString
+	country string
+	places  chan struct{} // taken by calls under way
+	outage  outage
+	counts  *service.MetricCounter
+}
+
+// New builds what the fields describe. It makes no call.
+func New(conf *service.ParsedConfig, mgr *service.Resources) (d *Deleter, err error) {
+	d = &Deleter{counts: mgr.Metrics().NewCounter("wisepops_privacy_deletions", "status")}
+	if d.client, err = apiconfig.NewClient(conf, mgr, nil); err != nil {
+		return nil, err
+	}
+	if d.email, err = conf.FieldInterpolatedString(fieldEmail); err != nil {
+		return nil, err
+	}
+	if d.phone, err = conf.FieldInterpolatedString(fieldPhone); err != nil {
+		return nil, err
+	}
+	if d.country, err = conf.FieldString(fieldDefaultCountry); err != nil {
+		return nil, err
+	}
+	if err := CheckCountry(d.country); err != nil {
+		return nil, fmt.Errorf("%s: %w", fieldDefaultCountry, err)
+	}
+	if d.DryRun, err = conf.FieldBool(fieldDryRun); err != nil {
+		return nil, err
+	}
+	if d.MaxInFlight, err = conf.FieldInt(fieldMaxInFlight); err != nil {
+		return nil, err
+	}
+	if d.MaxInFlight < 1 {
+		return nil, fmt.Errorf("%s must be at least 1", fieldMaxInFlight)
+	}
+	d.places = make(chan struct{}, d.MaxInFlight)
+	return d, nil
+}
+
+// Close releases the connections.
+func (d *Deleter) Close() { d.client.CloseIdleConnections() }
+
+// Delete handles each message of a batch by itself. The slices returned are as long
+// as the batch, and a message has either an outcome or an error. Messages that name
+// the same person share one call.
+func (d *Deleter) Delete(ctx context.Context, batch service.MessageBatch) ([]Outcome, []error) {
+	outcomes, errs := make([]Outcome, len(batch)), make([]error, len(batch))
+	people := map[wisepops.Identity][]int{}
+	for i := range batch {
+		who, err := d.identity(batch, i)
+		if err != nil {
+			d.counts.Incr(1, "unreadable")
+			errs[i] = err
+			continue
+		}
+		people[who] = append(people[who], i)
+	}
+	var calls sync.WaitGroup
+	for who, messages := range people {
+		calls.Go(func() {
+			outcome, err := d.call(ctx, who)
+			for _, i := range messages {
+				outcomes[i], errs[i] = outcome, err
+			}
+		})
+	}
+	calls.Wait()
+	return outcomes, errs
+}
+
+func (d *Deleter) identity(batch service.MessageBatch, i int) (who wisepops.Identity, err error) {
+	email, err := batch.TryInterpolatedString(i, d.email)
+	if err != nil {
+		return who, fmt.Errorf("%s cannot be read from the message", fieldEmail) // its error may quote the message
+	}
+	phone, err := batch.TryInterpolatedString(i, d.phone)
+	if err != nil {
+		return who, fmt.Errorf("%s cannot be read from the message", fieldPhone)
+	}
+	return ReadIdentity(email, phone, d.country)
+}
+
+func (d *Deleter) call(ctx context.Context, who wisepops.Identity) (o Outcome, err error) {
+	o = Outcome{Who: who, RequestedAt: time.Now()}
+	if d.DryRun {
+		o.CompletedAt = o.RequestedAt
+		d.counts.Incr(1, "dry_run")
+		return o, nil
+	}
+	select {
+	case d.places <- struct{}{}:
+		defer func() { <-d.places }()
+	case <-ctx.Done():
+		return o, ctx.Err()
+	}
+	client := d.client
+	probing, done, err := d.outage.enter(ctx)
+	if err != nil {
+		d.counts.Incr(1, "error")
+		return o, err
+	}
+	if probing {
+		client = client.WithMaxRetries(0)
+	}
+	o.Deleted, err = client.DeleteData(ctx, who)
+	done(err)
+	if err != nil {
+		d.counts.Incr(1, "error")
+		return o, fmt.Errorf("deleting data: %w", err)
+	}
+	o.CompletedAt = time.Now()
+	d.counts.Incr(1, "deleted")
+	return o, nil
+}
