@@ -146,7 +146,7 @@ func (p *privacyDelete) receipt(o *privacy.Outcome) map[string]any {
 	receipt := map[string]any{
 		"email_hmac":   p.hash(strings.ToLower(o.Who.Email)),
 		"phone_hmac":   p.hash(o.Who.Phone),
-		"deleted":      o.Deleted,
+		"deleted":      int64(o.Deleted),
 		"requested_at": wisepops.FormatTime(o.RequestedAt),
 		"completed_at": wisepops.FormatTime(o.CompletedAt),
 		"status":       status,
