@@ -125,8 +125,8 @@ func createHook(ctx context.Context, c *cli.Context, client *wisepops.Client) er
 		return fmt.Errorf("--%s must be one of %s", hooksFlagEvent, strings.Join(wisepops.Events(), ", "))
 	}
 	target, err := url.Parse(hook.TargetURL)
-	if err != nil || target.Hostname() == "" || target.Scheme != "https" && (target.Scheme != "http" || !wisepops.IsLoopback(target.Hostname())) {
-		return fmt.Errorf("--%s must be a URL that begins with https://, but for loopback addresses", hooksFlagTargetURL)
+	if err != nil || target.Hostname() == "" || target.User != nil || target.Scheme != "https" && (target.Scheme != "http" || !wisepops.IsLoopback(target.Hostname())) {
+		return fmt.Errorf("--%s must be a URL that begins with https:// (but for loopback addresses), without credentials", hooksFlagTargetURL)
 	}
 	if c.IsSet(hooksFlagWisepopID) && hook.WisepopID < 1 {
 		return fmt.Errorf("--%s must be a positive number", hooksFlagWisepopID)
@@ -155,10 +155,12 @@ func deleteHooks(ctx context.Context, c *cli.Context, client *wisepops.Client) e
 	var ids []int64
 	for _, arg := range c.Args().Slice() {
 		id, err := strconv.ParseInt(arg, 10, 64)
-		if err != nil {
+		if err != nil || id < 1 {
 			return fmt.Errorf("%q is not the id of a hook: hooks list prints them (flags come before ids)", arg)
 		}
-		ids = append(ids, id)
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
 	}
 	if len(ids) == 0 {
 		return errors.New("name the ids of the hooks to delete: hooks list prints them")
@@ -169,16 +171,22 @@ func deleteHooks(ctx context.Context, c *cli.Context, client *wisepops.Client) e
 			return err
 		}
 	}
+	deleted := []int64{}
 	for _, id := range ids {
 		if err := client.DeleteHook(ctx, id); err != nil {
-			return fmt.Errorf("deleting hook %d: %w", id, err)
+			return errors.Join(printDeleted(c, deleted), fmt.Errorf("deleting hook %d: %w", id, err))
 		}
-		if !c.Bool(hooksFlagJSON) {
-			fmt.Fprintf(c.App.Writer, "Deleted hook %d.\n", id)
-		}
+		deleted = append(deleted, id)
 	}
+	return printDeleted(c, deleted)
+}
+
+func printDeleted(c *cli.Context, ids []int64) error {
 	if c.Bool(hooksFlagJSON) {
 		return printJSON(c.App.Writer, map[string][]int64{"deleted": ids})
+	}
+	for _, id := range ids {
+		fmt.Fprintf(c.App.Writer, "Deleted hook %d.\n", id)
 	}
 	return nil
 }

@@ -20,11 +20,10 @@ type checkpointKey struct{ cache, key string }
 
 // checkpointClaim is the right of one input to move a watermark.
 type checkpointClaim struct {
-	all       *checkpointClaims
-	key       checkpointKey
-	stream    string
-	component string
-	used      bool
+	all  *checkpointClaims
+	key  checkpointKey
+	name string
+	used bool
 }
 
 type checkpointClaimsKey struct{}
@@ -38,7 +37,7 @@ func claimCheckpoint(mgr *service.Resources, cache, key string) (*checkpointClai
 	if !ok {
 		return nil, errors.New("the claims on checkpoint keys are of another type")
 	}
-	me := &checkpointClaim{all: all, key: checkpointKey{cache, key}, stream: mgr.StreamID(), component: componentName(mgr)}
+	me := &checkpointClaim{all: all, key: checkpointKey{cache, key}, name: describeComponent(mgr)}
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	if other, taken := all.holders[me.key]; taken && (other.used || other.String() != me.String()) {
@@ -80,11 +79,15 @@ func (c *checkpointClaim) conflict(other *checkpointClaim) error {
 		other, c, c.key.key, c.key.cache, wciFieldCheckpointCacheKey)
 }
 
-func (c *checkpointClaim) String() string {
-	if c.stream == "" {
-		return strconv.Quote(c.component)
+func (c *checkpointClaim) String() string { return c.name }
+
+// describeComponent names a component, and its stream where there are several.
+func describeComponent(mgr *service.Resources) string {
+	name := strconv.Quote(componentName(mgr))
+	if stream := mgr.StreamID(); stream != "" {
+		name += fmt.Sprintf(" of stream %q", stream)
 	}
-	return fmt.Sprintf("%q of stream %q", c.component, c.stream)
+	return name
 }
 
 func componentName(mgr *service.Resources) string {

@@ -334,7 +334,7 @@ func parsePublicURL(given string) (string, error) {
 	if u.Scheme != "https" && (u.Scheme != "http" || !wisepops.IsLoopback(u.Hostname())) {
 		return "", fmt.Errorf("%s must begin with https://, but for loopback addresses", wwiFieldPublicURL)
 	}
-	return strings.TrimRight(u.String(), "/"), nil
+	return strings.TrimRight(normaliseURL(u.String()), "/"), nil
 }
 
 func cleanWebhookPath(given string) (string, error) {

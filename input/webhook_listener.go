@@ -87,8 +87,8 @@ func (all *webhookListeners) attach(ctx context.Context, in *webhookInput) (*web
 	defer l.mu.Unlock()
 	for taken, other := range l.routes {
 		if pathsOverlap(taken, in.conf.path) {
-			return nil, fmt.Errorf("the inputs %q and %q both serve %s on %s: give each its own %s",
-				componentName(other.mgr), componentName(in.mgr), in.conf.path, in.conf.address, wwiFieldPath)
+			return nil, fmt.Errorf("the inputs %s and %s both serve %s on %s: give each its own %s",
+				describeComponent(other.mgr), describeComponent(in.mgr), in.conf.path, in.conf.address, wwiFieldPath)
 		}
 	}
 	l.routes[in.conf.path] = in
@@ -149,10 +149,13 @@ func bindWebhookListener(ctx context.Context, conf *webhookConfig, logger *servi
 	l.server = &http.Server{
 		Handler:           l,
 		ReadHeaderTimeout: webhookHeaderTimeout,
-		IdleTimeout:       webhookIdleTimeout,
-		MaxHeaderBytes:    webhookMaxHeaderBytes,
-		TLSConfig:         tlsConf,
-		ErrorLog:          log.New(debugWriter{logger}, "", 0),
+
+		DisableGeneralOptionsHandler: true,
+
+		IdleTimeout:    webhookIdleTimeout,
+		MaxHeaderBytes: webhookMaxHeaderBytes,
+		TLSConfig:      tlsConf,
+		ErrorLog:       log.New(debugWriter{logger}, "", 0),
 	}
 	go func() {
 		defer close(l.served)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -36,6 +38,7 @@ func planHooks(there, wanted []wisepops.Hook) hookPlan {
 	for _, want := range wanted {
 		var ids []int64
 		for _, h := range there {
+			h.TargetURL = normaliseURL(h.TargetURL)
 			if h.Same(want) {
 				ids = append(ids, h.ID)
 			}
@@ -49,6 +52,24 @@ func planHooks(there, wanted []wisepops.Hook) hookPlan {
 		plan.remove = append(plan.remove, slices.Compact(ids)[1:]...)
 	}
 	return plan
+}
+
+// normaliseURL spells a URL in one way, as the API may do when it lists it: scheme
+// and host in lower case, and no default port.
+func normaliseURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	host := strings.ToLower(u.Hostname())
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port := u.Port(); port != "" && port != map[string]string{"https": "443", "http": "80"}[u.Scheme] {
+		host += ":" + port
+	}
+	u.Host = host
+	return u.String()
 }
 
 // wantedHooks are those that bring each event to its own URL.
@@ -109,7 +130,7 @@ func (r *registrar) run(ctx context.Context) {
 		wait := r.interval
 		next := lastLook{Next: time.Now().Add(wait)}
 		if err != nil {
-			wait = min(registerWait(failures), r.interval)
+			wait = registerWait(failures)
 			if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok {
 				wait = max(wait, apiErr.RetryAfter)
 			}
@@ -194,6 +215,7 @@ func (r *registrar) unregister(ctx context.Context) error {
 		return err
 	}
 	for _, h := range there {
+		h.TargetURL = normaliseURL(h.TargetURL)
 		if slices.ContainsFunc(r.wanted, h.Same) {
 			if err := removeHook(ctx, r.client, h.ID); err != nil {
 				return err

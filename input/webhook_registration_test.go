@@ -39,6 +39,7 @@ func TestPlanHooks(t *testing.T) {
 		{"one", []wisepops.Hook{with(phone, 9)}, hookPlan{present: 1, create: []wisepops.Hook{email}}},
 		{"all", []wisepops.Hook{with(phone, 9), with(email, 8)}, hookPlan{present: 2}},
 		{"twins", []wisepops.Hook{with(phone, 9), with(email, 8), with(phone, 5), with(phone, 6)}, hookPlan{present: 2, remove: []int64{6, 9}}},
+		{"other spelling", []wisepops.Hook{{ID: 9, Event: "phone", TargetURL: "HTTPS://Leads.Example.com:443/wisepops/phone"}, with(email, 8)}, hookPlan{present: 2}},
 		{"one listed twice", []wisepops.Hook{with(phone, 9), with(email, 8), with(phone, 9)}, hookPlan{present: 2}},
 	} {
 		assert.Equal(t, test.want, planHooks(test.there, wanted), test.name)
