@@ -163,7 +163,7 @@ func runDemo(c *cli.Context, pipelineYAML string) (err error) {
 	if !v.good() {
 		return cli.Exit(v.complaint(caughtUp), 1)
 	}
-	d.progress.printf("\nYour own contacts:  WISEPOPS_API_KEY=... %[1]s run config/leads_to_stdout.yaml\nThis one by hand:   %[1]s sandbox --rate 5/s, and beside it %[1]s run config/demo.yaml\n", invocation())
+	d.progress.printf("\nYour own contacts:  WISEPOPS_API_KEY=... %[1]s run -r resources/state_sqlite.yaml -r resources/budget.yaml config/leads_to_stdout.yaml\nThis one by hand:   %[1]s sandbox --rate 5/s, and beside it %[1]s run config/demo.yaml\n", invocation())
 	return nil
 }
 

@@ -113,7 +113,7 @@ func NewClient(conf *service.ParsedConfig, mgr *service.Resources, onWait func(t
 	}
 	if label != "" {
 		if !mgr.HasRateLimit(label) {
-			return nil, fmt.Errorf("rate_limit names %q, and there is no rate limit resource with that label", label)
+			return nil, fmt.Errorf("rate_limit names %q, and there is no rate limit resource with that label: give the file that defines it with -r, such as resources/budget.yaml", label)
 		}
 		opts.Limiter = rateLimit{mgr: mgr, label: label}
 	}

@@ -113,25 +113,35 @@ func (p *place) forgetRedis() {
 	conn, err := (&net.Dialer{Timeout: patience}).DialContext(context.Background(), "tcp", redisAddress)
 	require.NoError(p.t, err, "Redis must be running")
 	defer func() { require.NoError(p.t, conn.Close()) }()
-	_, err = fmt.Fprintf(conn, "SELECT 13\r\nDEL wisepops:%s\r\nQUIT\r\n", p.key)
+	_, err = fmt.Fprintf(conn, "SELECT 13\r\nDEL wisepops:%s wisepops:wisepops_quota\r\nQUIT\r\n", p.key)
 	require.NoError(p.t, err)
 }
 
 // start runs leads_to_postgres with the state resource and changes of fields.
 func (p *place) start(state string, set ...string) *run {
 	p.t.Helper()
-	args := []string{"run", "-r", repository("resources", state+".yaml")}
-	for _, s := range append(set, "http.enabled=false", "input.wisepops_contacts.checkpoint_cache_key="+p.key) {
+	return p.startPipeline("leads_to_postgres", state, append(set, "input.wisepops_contacts.checkpoint_cache_key="+p.key)...)
+}
+
+// startPipeline runs a pipeline of config/ with the state resource, the budget and
+// changes of fields.
+func (p *place) startPipeline(config, state string, set ...string) *run {
+	p.t.Helper()
+	args := []string{"run", "-r", repository("resources", state+".yaml"), "-r", repository("resources", "budget.yaml")}
+	for _, s := range append(set, "http.enabled=false") {
 		args = append(args, "--set", s)
 	}
 	ctx, cancel := context.WithTimeout(p.t.Context(), 2*patience)
 	p.t.Cleanup(cancel)
-	r := &run{cmd: exec.CommandContext(ctx, binary, append(args, repository("config", "leads_to_postgres.yaml"))...)}
+	r := &run{cmd: exec.CommandContext(ctx, binary, append(args, repository("config", config+".yaml"))...)}
 	r.cmd.Dir = p.dir
 	r.cmd.Env = append(os.Environ(),
 		"WISEPOPS_API_KEY="+sandbox.DefaultAPIKey,
 		"WISEPOPS_BASE_URL="+p.url,
 		"POSTGRES_DSN="+p.dsn,
+		"RECEIPT_KEY=integration",
+		"PRIVACY_INTERVAL=200ms",
+		"WISEPOPS_CALLS=1000000", // the ledger outlives a test
 		"WISEPOPS_STATE_DSN="+p.dsn,
 		"WISEPOPS_STATE_REDIS=redis://"+redisAddress+"/13",
 	)
@@ -163,12 +173,10 @@ func repository(path ...string) string {
 	return abs
 }
 
-// count is 0 for a table that is not there.
+// count is 0 for a table that is not there. A condition may follow its name.
 func (p *place) count(table string) (n int) {
 	p.t.Helper()
-	var there bool
-	require.NoError(p.t, p.db.QueryRowContext(p.t.Context(), "SELECT to_regclass($1) IS NOT NULL", table).Scan(&there))
-	if there {
+	if name, _, _ := strings.Cut(table, " "); p.exists(name) {
 		require.NoError(p.t, p.db.QueryRowContext(p.t.Context(), "SELECT count(*) FROM "+table).Scan(&n))
 	}
 	return n
