@@ -239,9 +239,8 @@ func (r *registrar) recall(ctx context.Context) (last lastLook, err error) {
 	if err != nil {
 		return last, fmt.Errorf("reading from cache %q when hooks were registered: %w", r.memory.cache, err)
 	}
-	// What cannot be read costs one look more.
-	if json.Unmarshal(data, &last) != nil || last.Version != lastLookVersion {
-		return lastLook{}, nil
+	if err := json.Unmarshal(data, &last); err != nil || last.Version != lastLookVersion {
+		last = lastLook{} // which costs one look more
 	}
 	return last, nil
 }

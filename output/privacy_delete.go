@@ -78,7 +78,7 @@ func (o *privacyDelete) WriteBatch(ctx context.Context, batch service.MessageBat
 		if batchErr == nil {
 			batchErr = service.NewBatchError(batch, err)
 		}
-		batchErr.Failed(i, err)
+		batchErr = batchErr.Failed(i, err)
 	}
 	if batchErr == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func erase(t *testing.T, s *sandbox.Service, conf string, messages ...string) se
 	var batch service.MessageBatch
 	for i, m := range messages {
 		msg := service.NewMessage([]byte(m))
-		msg.MetaSet("n", fmt.Sprint(i))
+		msg.MetaSet("n", strconv.Itoa(i))
 		batch = append(batch, msg)
 	}
 	out, err := p.ProcessBatch(t.Context(), batch)
@@ -73,7 +74,7 @@ func TestReceipt(t *testing.T) {
 	for i, m := range batch {
 		require.NoError(t, m.GetError())
 		n, _ := m.MetaGet("n")
-		assert.Equal(t, fmt.Sprint(i), n)
+		assert.Equal(t, strconv.Itoa(i), n)
 		raw, err := m.AsBytes()
 		require.NoError(t, err)
 		assert.NotContains(t, strings.ToLower(string(raw)), "zoe")

@@ -161,6 +161,11 @@ func resourcesWith(t *testing.T, c service.Cache) (*service.Resources, *logs) {
 	env := service.NewEnvironment()
 	require.NoError(t, env.RegisterCache("broken", service.NewConfigSpec(),
 		func(*service.ParsedConfig, *service.Resources) (service.Cache, error) { return c, nil }))
+	return resourcesOf(t, env, `{label: state, broken: {}}`)
+}
+
+func resourcesOf(t testing.TB, env *service.Environment, cache string) (*service.Resources, *logs) {
+	t.Helper()
 	grabbed := make(chan *service.Resources, 1)
 	require.NoError(t, env.RegisterInput("grab", service.NewConfigSpec(),
 		func(_ *service.ParsedConfig, mgr *service.Resources) (service.Input, error) {
@@ -170,7 +175,7 @@ func resourcesWith(t *testing.T, c service.Cache) (*service.Resources, *logs) {
 	b := env.NewStreamBuilder()
 	out := &logs{}
 	b.SetPrintLogger(out)
-	require.NoError(t, b.AddCacheYAML(`{label: state, broken: {}}`))
+	require.NoError(t, b.AddCacheYAML(cache))
 	require.NoError(t, b.AddInputYAML(`grab: {}`))
 	require.NoError(t, b.AddConsumerFunc(func(context.Context, *service.Message) error { return nil }))
 	s, err := b.Build()
@@ -304,17 +309,4 @@ func TestQuotaConfigErrors(t *testing.T) {
 	}
 	_, err := newQuota(parse(t, "cache: state\ncache_key: a\nwindow: 2h"), mgr)
 	assert.ErrorContains(t, err, "is shared with a rate limit whose window is 1h0m0s")
-}
-
-func BenchmarkAccess(b *testing.B) {
-	mgr := service.MockResources(service.MockResourcesOptAddCache("state"))
-	parsed, err := quotaSpec().ParseYAML("cache: state\ncalls: 1000000000", nil)
-	require.NoError(b, err)
-	q, err := newQuota(parsed, mgr)
-	require.NoError(b, err)
-	for b.Loop() {
-		if wait, err := q.Access(b.Context()); wait > 0 || err != nil {
-			b.Fatal(wait, err)
-		}
-	}
 }

@@ -1,6 +1,7 @@
 // Command bench measures wisepops_contacts beside its rivals: the recipe that
 // plain Benthos offers, and a bare Go loop that fetches the same pages and only
-// cuts them with encoding/json; and wisepops_webhook beside Benthos' http_server.
+// cuts them with encoding/json; wisepops_webhook beside Benthos' http_server; and
+// wisepops_privacy_delete beside its http_client.
 // Each runs as a process of its own, in turns, so that noise of the machine meets
 // all of them.
 //
@@ -39,18 +40,22 @@ func main() {
 		exitOn(load(context.Background(), os.Args[2], os.Args[3]))
 		return
 	}
-	only := flag.String("only", "", "contacts or webhook; both where empty")
+	only := flag.String("only", "", "contacts, webhook or privacy; all where empty")
 	duration := flag.Duration("load", 5*time.Second, "how long each rival receives deliveries")
 	binary := flag.String("binary", "bin/wisepops-connect", "the binary to measure")
 	configs := flag.String("configs", "tests/bench/config", "folder of the pipelines")
 	contacts := flag.Int("contacts", 1_000_000, "contacts of the backfill")
 	rounds := flag.Int("rounds", 5, "runs of each rival; the median is reported")
 	flag.Parse()
-	if *only != "webhook" {
-		exitOn(bench(context.Background(), *binary, *configs, *contacts, *rounds))
+	ctx := context.Background()
+	if *only == "" || *only == "contacts" {
+		exitOn(bench(ctx, *binary, *configs, *contacts, *rounds))
 	}
-	if *only != "contacts" {
-		exitOn(benchWebhook(context.Background(), *binary, *configs, *rounds, *duration))
+	if *only == "" || *only == "webhook" {
+		exitOn(benchWebhook(ctx, *binary, *configs, *rounds, *duration))
+	}
+	if *only == "" || *only == "privacy" {
+		exitOn(benchPrivacy(ctx, *binary, *configs, *rounds))
 	}
 }
 
