@@ -26,6 +26,7 @@ import (
 
 	_ "github.com/wisepops-connect/wisepops-connect/input"
 	_ "github.com/wisepops-connect/wisepops-connect/processor"
+	_ "github.com/wisepops-connect/wisepops-connect/ratelimit"
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
