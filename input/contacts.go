@@ -201,18 +201,8 @@ func (in *contactsInput) ackFunc(batch service.MessageBatch, page page) service.
 			return nil
 		}
 		refused := make(map[wisepops.ID]bool)
-		if batchErr, ok := errors.AsType[*service.BatchError](err); ok && batchErr.IndexedErrors() > 0 {
-			batchErr.WalkMessagesIndexedBy(indexer, func(i int, _ *service.Message, err error) bool {
-				if err != nil && i >= 0 && i < len(ids) {
-					refused[ids[i]] = true
-				}
-				return true
-			})
-		}
-		if len(refused) == 0 {
-			for _, id := range ids {
-				refused[id] = true
-			}
+		for _, i := range refusedMessages(err, indexer, len(ids)) {
+			refused[ids[i]] = true
 		}
 		page.settle(refused)
 		return nil

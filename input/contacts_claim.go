@@ -75,7 +75,7 @@ func (c *checkpointClaim) release() {
 }
 
 func (c *checkpointClaim) conflict(other *checkpointClaim) error {
-	return fmt.Errorf("the inputs %s and %s both keep their watermark under the key %q of the cache %q: give each its own %s, and run one copy of each",
+	return fmt.Errorf("the inputs %s and %s both keep their state under the key %q of the cache %q: give each its own %s, and run one copy of each",
 		other, c, c.key.key, c.key.cache, wciFieldCheckpointCacheKey)
 }
 

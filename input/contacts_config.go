@@ -160,8 +160,7 @@ func parseContactsConfig(conf *service.ParsedConfig) (c contactsConfig, err erro
 	if err != nil {
 		return c, err
 	}
-	sum := sha256.Sum256([]byte("wisepops website\n" + key))
-	c.website = hex.EncodeToString(sum[:4])
+	c.website = websiteOf(key)
 	var wisepopID int
 	if wisepopID, err = conf.FieldInt(wciFieldWisepopID); err != nil {
 		return c, err
@@ -216,6 +215,12 @@ func parseContactsConfig(conf *service.ParsedConfig) (c contactsConfig, err erro
 	}
 	c.autoReplay, err = conf.FieldBool(service.AutoRetryNacksToggleFieldName)
 	return c, err
+}
+
+// websiteOf tells an API key apart from others, and does not let it be guessed.
+func websiteOf(key string) string {
+	sum := sha256.Sum256([]byte("wisepops website\n" + key))
+	return hex.EncodeToString(sum[:4])
 }
 
 func optionalTime(conf *service.ParsedConfig, field string) (time.Time, error) {

@@ -79,6 +79,7 @@ type harness struct {
 	cache   *flakyCache
 	env     *service.Environment
 	limit   func() time.Duration
+	conf    string // the input's name and first fields
 
 	mu        sync.Mutex
 	delivered map[string]int
@@ -93,6 +94,7 @@ func newHarness(t *testing.T, o sandbox.Options) *harness {
 		sandbox:   sandbox.New(o),
 		cache:     &flakyCache{values: map[string][]byte{}},
 		env:       service.NewEnvironment(),
+		conf:      "wisepops_contacts:\n  page_size: 100\n",
 		delivered: map[string]int{},
 	}
 	server := httptest.NewServer(h.sandbox)
@@ -156,16 +158,14 @@ func (h *harness) build(extra string) (*service.Stream, error) {
 	err := errors.Join(
 		b.AddCacheYAML(`{label: state, flaky: {}}`),
 		b.AddRateLimitYAML(`{label: budget, scripted: {}}`),
-		b.AddInputYAML(fmt.Sprintf(`
-wisepops_contacts:
+		b.AddInputYAML(fmt.Sprintf(`%s
   api_key: demo
   base_url: %s
   checkpoint_cache: state
-  page_size: 100
   poll_interval: 100ms
   backoff: { initial_interval: 1ms, max_interval: 1ms }
   %s
-`, h.url, strings.ReplaceAll(extra, "\n", "\n  "))),
+`, h.conf, h.url, strings.ReplaceAll(extra, "\n", "\n  "))),
 	)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package input
 
 import (
 	"encoding/hex"
+	"errors"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -56,4 +57,25 @@ func contactMessages(contacts []wisepops.Contact, source, event string) service.
 		batch[i] = msg
 	}
 	return batch
+}
+
+// refusedMessages returns the indexes of the messages of a batch that err concerns:
+// all of them unless it tells.
+func refusedMessages(err error, indexer *service.Indexer, n int) []int {
+	var refused []int
+	if batchErr, ok := errors.AsType[*service.BatchError](err); ok && batchErr.IndexedErrors() > 0 {
+		batchErr.WalkMessagesIndexedBy(indexer, func(i int, _ *service.Message, err error) bool {
+			if err != nil && i >= 0 && i < n {
+				refused = append(refused, i)
+			}
+			return true
+		})
+	}
+	if len(refused) > 0 {
+		return refused
+	}
+	for i := range n {
+		refused = append(refused, i)
+	}
+	return refused
 }

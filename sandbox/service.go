@@ -142,6 +142,8 @@ type Service struct {
 	hooks    []Hook
 	lastHook int64
 
+	campaigns []Campaign // nil: those of the shop
+
 	suppressedEmails map[string]bool // in lower case
 	suppressedPhones map[uint64]bool
 }
@@ -181,6 +183,7 @@ func New(opts Options) *Service {
 		header: `WISEPOPS-API key="` + opts.APIKey + `"`,
 		routes: map[string]endpoint{
 			"/contacts":     {http.MethodGet: (*Service).getContacts},
+			"/wisepops":     {http.MethodGet: (*Service).getWisepops},
 			"/data-privacy": {http.MethodDelete: (*Service).deleteData},
 			"/hooks": {
 				http.MethodGet:    (*Service).getHooks,
@@ -195,6 +198,7 @@ func New(opts Options) *Service {
 	s.calls.failedFree = opts.FailedCallsFree
 	s.calls.budget, s.calls.window = opts.Budget, cmp.Or(opts.BudgetWindow, budgetWindow)
 	s.gen.past(opts, &s.store)
+	s.store.count(s.store.rows)
 	return s
 }
 

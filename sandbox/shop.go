@@ -31,6 +31,7 @@ type field struct {
 // the further ones as far as the visitor went.
 type popup struct {
 	id        int64
+	label     string
 	countries []string // where its visitors come from; any where empty
 	blocks    [][]field
 }
@@ -60,33 +61,33 @@ type country struct {
 // Every block has an email address, so that each contact can be told from all
 // others.
 var popups = []popup{
-	{id: 12345, blocks: [][]field{
+	{id: 12345, label: "Live Wisepop", blocks: [][]field{
 		{{key: "email"}, {key: "Gender", kind: kindChoice, choices: []string{"male", "female", "other"}}, {key: "City", kind: kindCity}},
 	}},
-	{id: 20417, countries: []string{"FR", "BE", "CH"}, blocks: [][]field{
+	{id: 20417, label: "Bienvenue : -10 %", countries: []string{"FR", "BE", "CH"}, blocks: [][]field{
 		{{key: "email"}, {key: "Prénom", kind: kindFirstName}, {key: "Ville", kind: kindCity}, {key: "Newsletter?", kind: kindConsent}},
 		{{key: "email"}, {key: "Téléphone", kind: kindPhone}},
 		{{key: "email"}, {key: "Comment nous avez-vous connus ?", kind: kindChoice, choices: []string{"Réseaux sociaux", "Bouche-à-oreille", "Télévision", "Café/Salon"}}},
 	}},
-	{id: 20418, countries: []string{"DE", "CH"}, blocks: [][]field{
+	{id: 20418, label: "Größenberater", countries: []string{"DE", "CH"}, blocks: [][]field{
 		{{key: "E-Mail"}, {key: "Vorname", kind: kindFirstName}, {key: "Nachname", kind: kindLastName}, {key: "Größe", kind: kindInteger}},
 		{{key: "E-Mail"}, {key: "phone", kind: kindPhone}, {key: "Straße & Nr.", kind: kindText}},
 	}},
-	{id: 31007, countries: []string{"US", "CA", "GB", "AU"}, blocks: [][]field{
+	{id: 31007, label: "Exit intent \"Don't go!\"", countries: []string{"US", "CA", "GB", "AU"}, blocks: [][]field{
 		{{key: "E-mail address"}, {key: "First name", kind: kindFirstName}, {key: "Age", kind: kindInteger}, {key: "consent", kind: kindConsent}},
 		{{key: "E-mail address"}, {key: "phone", kind: kindPhone}},
 	}},
-	{id: 31550, countries: []string{"ES"}, blocks: [][]field{
+	{id: 31550, label: "¡Rebajas!", countries: []string{"ES"}, blocks: [][]field{
 		{{key: "Email"}, {key: "Nombre", kind: kindFirstName}, {key: "¿Cuánto gastas al mes?", kind: kindDecimal}},
 	}},
-	{id: 40021, blocks: [][]field{
+	{id: 40021, label: "Back in stock (SMS)", blocks: [][]field{
 		{{key: "Email"}, {key: "Mobile / WhatsApp", kind: kindPhone}, {key: "customer_no", kind: kindCard}},
 	}},
-	{id: 40022, blocks: [][]field{
+	{id: 40022, label: "Survey & wish list", blocks: [][]field{
 		{{key: "email"}, {key: "first_name", kind: kindFirstName}, {key: "address", kind: kindNested}},
 		{{key: "email"}, {key: "What would you like to see?", kind: kindText}, {key: "rating", kind: kindInteger}},
 	}},
-	{id: 47110, countries: []string{"JP"}, blocks: [][]field{
+	{id: 47110, label: "メルマガ登録", countries: []string{"JP"}, blocks: [][]field{
 		{{key: "email"}, {key: "お名前", kind: kindFirstName}, {key: "電話番号", kind: kindPhone}},
 	}},
 }

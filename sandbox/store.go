@@ -55,6 +55,8 @@ type store struct {
 	chunks [][]byte
 	bytes  int
 
+	collected map[int64]int64 // contacts ever inserted, by pop-up
+
 	// permutation holds indexes of rows for Unsorted; nil where rows changed.
 	// Readers build it, under permutationMu.
 	permutationMu sync.Mutex
@@ -74,6 +76,7 @@ type row struct {
 // insert adds contacts in time order, after those of the same instant.
 func (st *store) insert(rows ...row) {
 	st.permutation = nil
+	st.count(rows)
 	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.at, b.at) })
 	old := len(st.rows)
 	st.rows = append(st.rows, rows...)
@@ -90,6 +93,15 @@ func (st *store) insert(rows ...row) {
 		}
 		st.rows[to] = late[last]
 		late = late[:last]
+	}
+}
+
+func (st *store) count(rows []row) {
+	if st.collected == nil {
+		st.collected = map[int64]int64{}
+	}
+	for _, r := range rows {
+		st.collected[r.wisepopID]++
 	}
 }
 

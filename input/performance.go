@@ -1,0 +1,422 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Jeffail/checkpoint"
+	"github.com/Jeffail/shutdown"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
+)
+
+const (
+	metaSnapshotAt    = "wisepops_snapshot_at"
+	sourcePerformance = "performance"
+
+	// longestSnapshotWait bounds the wait after failures, which would otherwise
+	// grow to a day.
+	longestSnapshotWait = time.Hour
+)
+
+func init() {
+	service.MustRegisterBatchInput("wisepops_performance", performanceSpec(),
+		func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchInput, error) {
+			in, err := newPerformanceInput(conf, mgr)
+			if err != nil {
+				return nil, err
+			}
+			return service.AutoRetryNacksBatchedToggled(conf, in)
+		})
+}
+
+type performanceInput struct {
+	conf   performanceConfig
+	client *wisepops.Client
+	slot   *cacheSlot // nil: the state ends with the process
+	log    *service.Logger
+	claim  *checkpointClaim
+	stop   *shutdown.Signaller
+
+	snapshots   *service.MetricCounter
+	lastSuccess *service.MetricGauge
+	writeErrors *service.MetricCounter
+
+	abortConnect atomic.Pointer[context.CancelFunc] // set while Connect asks the API
+
+	// Of Connect and ReadBatch, which Benthos never calls at the same time.
+	kept     []wisepops.Campaign // fetched and not yet delivered
+	failures int                 // failed calls in a row
+	last     snapshotState       // what the next snapshot is compared with
+
+	saving sync.Mutex // held while the state is written
+
+	mu        sync.Mutex // guards what follows, and the content of states
+	connected bool
+	closed    bool
+	due       time.Time // when to take the next snapshot
+	order     *checkpoint.Uncapped[snapshotState]
+	acked     snapshotState
+	dirty     bool // acked is not stored
+	unsettled int  // batches
+	refusals  int  // batches refused in a row
+	ended     bool // unless something is refused, no snapshot follows
+	changed   chan struct{}
+}
+
+func newPerformanceInput(conf *service.ParsedConfig, mgr *service.Resources) (*performanceInput, error) {
+	c, err := parsePerformanceConfig(conf)
+	if err != nil {
+		return nil, err
+	}
+	m := mgr.Metrics()
+	in := &performanceInput{
+		conf:        c,
+		log:         mgr.Logger(),
+		stop:        shutdown.NewSignaller(),
+		snapshots:   m.NewCounter("wisepops_performance_snapshots"),
+		lastSuccess: m.NewGauge("wisepops_last_poll_success_seconds"),
+		writeErrors: m.NewCounter("wisepops_snapshot_write_errors"),
+		order:       checkpoint.NewUncapped[snapshotState](),
+		changed:     make(chan struct{}),
+	}
+	if in.client, err = apiconfig.NewClient(conf, mgr, in.waitingForBudget); err != nil {
+		return nil, err
+	}
+	if c.cache == "" {
+		return in, nil
+	}
+	if !mgr.HasCache(c.cache) {
+		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wpiFieldCheckpointCache, c.cache)
+	}
+	in.slot = &cacheSlot{mgr, c.cache, c.cacheKey}
+	if in.claim, err = claimCheckpoint(mgr, c.cache, c.cacheKey); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// ConnectionTest costs one call.
+func (in *performanceInput) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	if _, err := in.client.WithMaxRetries(0).Campaigns(ctx); err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
+}
+
+// Connect loads the state and asks for the first snapshot, which the first read
+// returns. While the budget is spent it succeeds at once, and the read waits.
+func (in *performanceInput) Connect(ctx context.Context) error {
+	if in.stop.IsHardStopSignalled() {
+		return service.ErrEndOfInput
+	}
+	if in.isConnected() {
+		return nil
+	}
+	if err := in.claim.use(); err != nil {
+		return service.NewErrBackOff(err, time.Minute)
+	}
+	if !in.last.known {
+		if err := in.load(ctx); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := in.stop.HardStopCtx(ctx)
+	defer cancel()
+	in.abortConnect.Store(&cancel)
+	err := in.fetch(ctx)
+	waiting := in.abortConnect.Swap(nil) == nil
+	if err != nil && !waiting {
+		wait := in.failed(err)
+		if apiErr, ok := errors.AsType[*wisepops.APIError](err); !ok || apiErr.RetryAfter == 0 {
+			return service.NewErrBackOff(err, wait)
+		}
+		in.log.Errorf("%v: next attempt in %s", err, wait)
+		in.postpone(wait)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.connected = true
+	return nil
+}
+
+func (in *performanceInput) isConnected() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.connected
+}
+
+// waitingForBudget lets Connect succeed: readiness must not depend on the budget.
+func (in *performanceInput) waitingForBudget(wait time.Duration) {
+	in.log.Debugf("The rate limit grants no call for %s", wait)
+	if abort := in.abortConnect.Swap(nil); abort != nil {
+		(*abort)()
+	}
+}
+
+func (in *performanceInput) load(ctx context.Context) error {
+	if in.slot == nil {
+		return nil
+	}
+	data, found, err := in.slot.get(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the last snapshot %q from cache %q: %w", in.slot.key, in.slot.cache, err)
+	}
+	if !found {
+		return nil
+	}
+	state, website, err := decodeSnapshot(data)
+	if err != nil {
+		return fmt.Errorf("the last snapshot %q in cache %q cannot be used: %w: to start over, without deltas in the first snapshot, delete that key or set another %s",
+			in.slot.key, in.slot.cache, err, wpiFieldCheckpointCacheKey)
+	}
+	if website != in.conf.website {
+		in.log.Warnf("The last snapshot %q in cache %q was stored with another API key: if that is the key of another website, this one needs a %s of its own",
+			in.slot.key, in.slot.cache, wpiFieldCheckpointCacheKey)
+	}
+	in.last, in.acked = state, state
+	return nil
+}
+
+// fetch asks for a snapshot, and keeps it.
+func (in *performanceInput) fetch(ctx context.Context) error {
+	if in.kept != nil {
+		return nil
+	}
+	client := in.client
+	if in.failures > 0 {
+		client = client.WithMaxRetries(0)
+	}
+	campaigns, err := client.Campaigns(ctx)
+	if err != nil {
+		return err
+	}
+	in.kept = campaigns
+	in.failures = 0
+	in.lastSuccess.Set(time.Now().Unix())
+	return nil
+}
+
+// failed takes note of a failed call, and returns how long to wait.
+func (in *performanceInput) failed(err error) time.Duration {
+	in.failures++
+	wait := in.wait(in.failures)
+	if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok {
+		wait = max(wait, apiErr.RetryAfter)
+	}
+	return wait
+}
+
+// wait doubles with each time in a row that something failed.
+func (in *performanceInput) wait(times int) time.Duration {
+	longest := min(in.conf.pollInterval, longestSnapshotWait)
+	wait := firstWait
+	for i := 1; i < times && wait < longest; i++ {
+		wait *= 2
+	}
+	return min(wait, longest)
+}
+
+func (in *performanceInput) postpone(wait time.Duration) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.due = time.Now().Add(wait)
+}
+
+// ReadBatch returns the next snapshot that has something to deliver.
+func (in *performanceInput) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	if !in.isConnected() {
+		return nil, nil, service.ErrNotConnected
+	}
+	ctx, cancel := in.stop.HardStopCtx(ctx)
+	defer cancel()
+	for {
+		if err := in.awaitDue(ctx); err != nil {
+			return nil, nil, err
+		}
+		batch, ack, err := in.read(ctx)
+		if ctx.Err() != nil && err != nil {
+			return nil, nil, ctx.Err()
+		}
+		if err != nil {
+			wait := in.failed(err)
+			in.log.Errorf("%v: next attempt in %s", err, wait)
+			in.postpone(wait)
+			continue
+		}
+		if len(batch) > 0 {
+			return batch, ack, nil
+		}
+		_ = ack(ctx, nil)
+	}
+}
+
+// read takes a snapshot. Its batch is empty where there is nothing to deliver.
+func (in *performanceInput) read(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	if err := in.fetch(ctx); err != nil {
+		return nil, nil, err
+	}
+	campaigns := in.kept
+	in.kept = nil
+
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	at := time.Now()
+	before := in.last
+	messages, after, err := before.next(campaigns, at, in.conf.changedOnly)
+	if err != nil {
+		return nil, nil, fmt.Errorf("comparing snapshots: %w", err)
+	}
+	in.last = after
+	in.due = at.Add(in.conf.pollInterval)
+	in.ended = !in.conf.follow
+	in.snapshots.Incr(1)
+
+	ids := make([]int64, len(messages))
+	batch := make(service.MessageBatch, len(messages))
+	for i, m := range messages {
+		ids[i] = m.id
+		msg := service.NewMessage(m.content)
+		if m.id != 0 {
+			msg.MetaSetMut(metaWisepopID, strconv.FormatInt(m.id, 10))
+		}
+		msg.MetaSetMut(metaSnapshotAt, wisepops.FormatTime(at))
+		msg.MetaSetMut(metaSource, sourcePerformance)
+		batch[i] = msg
+	}
+	in.unsettled++
+	resolve := in.order.Track(after, 1)
+	indexer := batch.Index()
+	return batch, func(ctx context.Context, err error) error {
+		var refused []int64
+		if err != nil && !in.conf.autoReplay {
+			for _, i := range refusedMessages(err, indexer, len(ids)) {
+				refused = append(refused, ids[i])
+			}
+		}
+		in.settle(before, after, refused, resolve)
+		in.saveOrRetry(ctx)
+		return nil
+	}, nil
+}
+
+// settle takes note of what became of a batch. Pop-ups that were refused are as
+// they were, and soon in another snapshot.
+func (in *performanceInput) settle(before, after snapshotState, refused []int64, resolve func() *snapshotState) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	after.restore(before, refused)
+	in.refusals++
+	if len(refused) == 0 {
+		in.refusals = 0
+	} else {
+		wait := in.wait(in.refusals)
+		in.log.Warnf("%d pop-ups of a snapshot were refused downstream: the next snapshot follows in %s", len(refused), wait)
+		in.due = time.Now().Add(wait)
+		in.ended = false
+	}
+	if highest := resolve(); highest != nil {
+		in.acked = *highest
+		in.dirty = in.slot != nil
+	}
+	in.unsettled--
+	in.notify()
+}
+
+func (in *performanceInput) notify() {
+	close(in.changed)
+	in.changed = make(chan struct{})
+}
+
+// save stores the acknowledged state, unless it is stored already.
+func (in *performanceInput) save(ctx context.Context) error {
+	in.saving.Lock()
+	defer in.saving.Unlock()
+	in.mu.Lock()
+	if !in.dirty {
+		in.mu.Unlock()
+		return nil
+	}
+	in.dirty = false
+	data, err := in.acked.encode(in.conf.website)
+	in.mu.Unlock()
+	if err == nil {
+		err = in.slot.set(ctx, data)
+	}
+	if err == nil {
+		return nil
+	}
+	in.writeErrors.Incr(1)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.dirty = true
+	in.notify()
+	return fmt.Errorf("storing the last snapshot %q in cache %q: %w", in.slot.key, in.slot.cache, err)
+}
+
+// saveOrRetry leaves it to awaitDue to try again what fails.
+func (in *performanceInput) saveOrRetry(ctx context.Context) {
+	if err := in.save(ctx); err != nil {
+		in.log.Errorf("%v: it is tried again", err)
+	}
+}
+
+// awaitDue waits until a snapshot is due. Where none follows it returns
+// service.ErrEndOfInput, once all is settled and stored.
+func (in *performanceInput) awaitDue(ctx context.Context) error {
+	for retry := storeRetryFirst; ; {
+		in.mu.Lock()
+		changed, dirty := in.changed, in.dirty
+		wait, ended, settled := time.Until(in.due), in.ended, in.unsettled == 0
+		in.mu.Unlock()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case ended && settled && !dirty:
+			return service.ErrEndOfInput
+		case !ended && wait <= 0:
+			return nil
+		case ended:
+			wait = longestSnapshotWait
+		}
+		if dirty {
+			wait = min(wait, retry)
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-time.After(wait):
+			if dirty {
+				retry = min(2*retry, storeRetryLast)
+				in.saveOrRetry(ctx)
+			}
+		}
+	}
+}
+
+// Close stores what was acknowledged last. It is safe before Connect and twice.
+func (in *performanceInput) Close(ctx context.Context) error {
+	in.stop.TriggerHardStop()
+	in.mu.Lock()
+	closed := in.closed
+	in.closed = true
+	in.mu.Unlock()
+	if closed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeCloseBudget)
+	defer cancel()
+	defer in.claim.release()
+	defer in.client.CloseIdleConnections()
+	if err := in.save(ctx); err != nil {
+		return fmt.Errorf("%w: the next snapshot is compared with the one before", err)
+	}
+	return nil
+}
