@@ -100,6 +100,16 @@ A poll that fails is tried again after a wait that grows from a second to `+"`po
 		Field(service.NewAutoRetryNacksToggleField().
 			Description("Whether messages that are rejected (nacked) downstream are replayed until they are delivered. When `false` the watermark stays behind them, and they are read from the API again, which costs calls but no memory.")).
 		Fields(apiconfig.TransportFields()...).
+		Footnotes(apiconfig.ErrorNotes(`- 'checkpoint_cache names …': there is no cache resource with that label: give the file that defines it with '-r'.
+- 'reading the watermark': the cache does not answer. No call is made until it does.
+- 'the watermark … cannot be used': it is empty, damaged, of another 'wisepop_id' or written by a newer version. To start over from 'collected_after', delete the key that the error names or set another 'checkpoint_cache_key'. It is never ignored, since that would read everything again.
+- 'storing the watermark': the cache takes no writes. Reading pauses and the write is tried again: nothing is lost, and a crash meanwhile repeats what is not stored.
+- 'both keep their state under the key': two inputs of one process would overwrite each other's watermark: give each a 'checkpoint_cache_key' of its own.
+- 'contacts have no readable collected_at': they are delivered, once; the API or what is in front of it changed.
+- 'contacts were refused downstream' (with 'auto_replay_nacks: false'): they are read again; look at the errors of the output.
+- 'The API no longer serves oldest contacts first': nothing to do; the run is read again by pages.
+- 'The watermark lies ahead of the clock of the API': nothing to do, unless it comes often: then a clock is wrong.
+`)).
 		Example("Contacts into Postgres", "Upserts on the contact id, so that a repetition changes nothing.", `
 input:
   wisepops_contacts:

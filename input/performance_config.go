@@ -84,6 +84,13 @@ A snapshot costs one call of the API's budget (1,500 in 30 days), and one is tak
 		Field(service.NewAutoRetryNacksToggleField().
 			Description("Whether messages that are rejected (nacked) downstream are replayed until they are delivered. When `false` another snapshot is taken soon, which costs a call.")).
 		Fields(apiconfig.TransportFields()...).
+		Footnotes(apiconfig.ErrorNotes(`- 'checkpoint_cache names …': there is no cache resource with that label: give the file that defines it with '-r'.
+- 'reading the last snapshot': the cache does not answer. No call is made until it does.
+- 'the last snapshot … cannot be used': it is empty, damaged or written by a newer version. To start over, delete the key that the error names or set another 'checkpoint_cache_key': the next snapshot has no deltas then.
+- 'storing the last snapshot': the cache takes no writes, and it is tried again. After a crash meanwhile the next snapshot is compared with an older one.
+- 'both keep their state under the key': give each input a 'checkpoint_cache_key' of its own.
+- 'pop-ups of a snapshot were refused downstream' (with 'auto_replay_nacks: false'): another snapshot follows soon; look at the errors of the output.
+`)).
 		Example("A table of daily growth", "One row a day and pop-up.", `
 input:
   wisepops_performance:

@@ -145,6 +145,14 @@ A message that can never be processed is refused each time it is sent again: giv
 			Default("10s").
 			Advanced()).
 		Fields(apiconfig.TransportFields()...).
+		Footnotes(apiconfig.ErrorNotes(`- 'A delivery was refused with status …': the line says why; further ones are counted in 'wisepops_deliveries'. Many with status 401 mean that 'api_key' is not the key of the website that sends.
+- 'listening on address': another process has the port.
+- 'both serve … on …': two inputs have the same 'address' and 'path': give each its own 'path'.
+- 'Registering hooks': tried again after a growing wait; deliveries of hooks that exist flow meanwhile.
+- 'reading from cache … when hooks were registered': the cache does not answer. No call is made until it does.
+- 'public_url is empty': set it, or 'register' to 'false'.
+- 'api_key', 'previous_api_keys[…] is empty': anybody could sign with an empty key.
+`)).
 		Example("Contacts as they come", "Behind a reverse proxy that terminates TLS.", `
 input:
   wisepops_webhook:

@@ -28,6 +28,7 @@ A deletion is safe to repeat. While the API is away a single message is tried, a
 		Field(apiconfig.KeyField()).
 		Fields(privacy.Fields()...).
 		Fields(apiconfig.TransportFields()...).
+		Footnotes(privacy.ErrorNotes()).
 		Example("Requests from a topic", "What cannot be read goes to a topic of its own, with the reason.", `
 input:
   kafka_franz:

@@ -64,6 +64,9 @@ A message that is not a JSON object fails and is passed on unchanged.
 			Example("30s").
 			Advanced()).
 		Fields(apiconfig.TransportFields()...).
+		Footnotes(apiconfig.ErrorNotes(`- 'leads go on with the campaigns that are known': the call failed for the reason in front, and is tried again. Nothing is held up.
+- 'message is not a JSON object': the message has no place for a campaign, and is passed on as it is, with this error.
+`)).
 		Example("Leads with the names of their campaigns", "The label becomes a column.", `
 input:
   wisepops_contacts:

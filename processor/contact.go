@@ -27,10 +27,16 @@ func contactProcessorSpec() *service.ConfigSpec {
 	hashable := slices.DeleteFunc(slices.Clone(contactColumns), func(c string) bool { return c == colFields })
 
 	return service.NewConfigSpec().
+		Stable().
 		Categories("Mapping", "Services").
 		Version("0.1.0").
 		Summary("Turns a raw Wisepops contact, as `wisepops_contacts` and `wisepops_webhook` emit it, into a flat record whose columns never change.").
 		Description(contactDescription).
+		Footnotes(`
+== Errors
+
+- `+"`message is not JSON`, `message is not a JSON object`"+`: what came is no contact. It is passed on as it is, with this error, for `+"`catch`, `switch` or `reject_errored`"+`: look at what is in front of the processor.
+`).
 		Fields(
 			service.NewStringListField(wcpFieldDrop).
 				Description("Columns to leave out of the record: "+codeList(droppable)+

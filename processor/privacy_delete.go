@@ -62,6 +62,7 @@ A message that names nobody, whose email or phone cannot be read, or whose call 
 			Description("Whether receipts also hold the plain `email` and `phone`. Such receipts are personal data themselves.").
 			Default(false)).
 		Fields(apiconfig.TransportFields()...).
+		Footnotes(privacy.ErrorNotes()).
 		Example("Receipts of deletions", "What failed goes to a file of its own, with the reason.", `
 pipeline:
   processors:

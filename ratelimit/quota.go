@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +60,15 @@ Several of these with the same `+"`cache` and `cache_key`"+` share one ledger wi
 			Description("How many of the calls this rate limit leaves to others on the same ledger.").
 			Default(0).
 			LintRule(`root = if this < 0 { "reserve must not be negative" }`)).
+		Footnotes(strings.ReplaceAll(`
+== Errors
+
+- 'The calls of the website are spent' (a warning, once): calls are denied until the instant that it names. Poll less often, or raise 'calls' if the contract grants more.
+- 'cache names …, and there is no cache resource with that label': give the file that defines it with '-r'.
+- 'reading the ledger of calls', 'writing the ledger of calls': the cache does not answer. All calls are denied until it does.
+- 'the ledger of calls … cannot be used': it is empty, damaged or written by a newer version. All calls are denied: to start a new one, delete the key that the error names.
+- 'the ledger … is shared with a rate limit whose window is …': labels that share a ledger must have the same 'window'.
+`, "'", "`")).
 		Example("A budget with a reserve", "Polling leaves 300 calls to deletions.", `
 rate_limit_resources:
   - label: budget

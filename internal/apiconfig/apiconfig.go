@@ -26,6 +26,22 @@ const (
 	fieldRateLimit  = "rate_limit"
 )
 
+// ErrorNotes returns the section of a component's page about its errors and what to do:
+// its own, as a list in which ' stands for a backtick, and those that all components
+// which call the API share.
+func ErrorNotes(own string) string {
+	return strings.ReplaceAll("\n== Errors\n\n"+own+sharedErrors, "'", "`")
+}
+
+const sharedErrors = `- 'api_key is empty': set it, or the environment variable that it is read from.
+- 'status 401' or '403', 'the API key was refused': the key is wrong, was replaced, or is of another website. Such a call is not retried at once.
+- 'status 429', 'the call budget is spent': the calls of the website in 30 days are used up. It goes on when the API allows; 'wisepops_quota' keeps it from happening.
+- 'status 5xx', 'connection refused', 'deadline exceeded', 'the answer broke off': the API or the way to it is out of order. The call is tried again by itself.
+- 'the answer is not …', 'redirects are not followed': something else than the API answers, such as a proxy: check 'base_url'.
+- 'base_url is plain http': the key would travel in the clear: use 'https'.
+- 'rate_limit names …, and there is no rate limit resource with that label': give the file that defines it with '-r'.
+`
+
 // KeyField returns the field api_key, which stands first in a component's spec.
 func KeyField() *service.ConfigField {
 	return service.NewStringField(fieldAPIKey).

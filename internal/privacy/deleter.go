@@ -22,6 +22,15 @@ const (
 	defaultMaxInFlight = 4
 )
 
+// ErrorNotes returns the section of a component's page about its errors.
+func ErrorNotes() string { return apiconfig.ErrorNotes(errorNotes) }
+
+const errorNotes = `- 'the message names nobody': 'email' and 'phone' are both empty for this message. No call was made; look at the mapping of these fields.
+- 'email is not one email address', 'phone is not …': what the message names cannot be read. No call was made, since half a deletion would pass for a whole one: have a person look at the request.
+- 'phone is not international …, and there is no default_country': set 'default_country', or have numbers sent with their '+'.
+- 'not tried, since the last call failed': the API is away or refuses the key, as the error behind it says. One message is tried after the time that it names; the others fail at once.
+`
+
 // Fields returns the fields of both components but the API key, which stands
 // first, and those of the transport, which stand last.
 func Fields() []*service.ConfigField {
