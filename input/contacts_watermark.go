@@ -74,8 +74,14 @@ type seenContact struct {
 }
 
 func (p *progress) apply(d *delta, overlap time.Duration) {
+	horizon := int64(beginning)
+	if d.position != p.position {
+		horizon = reachBack(d.position, overlap)
+	}
 	for _, s := range d.seen {
-		p.seen[s.id] = s.at
+		if s.at >= horizon { // others would be forgotten at once
+			p.seen[s.id] = s.at
+		}
 	}
 	p.addUndated(d.undated...)
 	p.ordered = d.ordered
@@ -112,6 +118,13 @@ type watermark struct {
 	lastPage [2]wisepops.ID
 	same     int // how often the last page came again
 
+	// pending are the new contacts of the page, from the remembered-th on, that are
+	// not among the seen yet. Most would be forgotten as soon as the position moves,
+	// and never get there.
+	pending    []seenContact
+	remembered int
+	newestSeen int64 // no seen contact is later
+
 	longest int // longest page ever answered: a shorter one is not cut by the API
 }
 
@@ -122,6 +135,11 @@ func newWatermark(p progress, pageSize int, overlap time.Duration, from, before 
 		pageSize: pageSize,
 		overlap:  max(overlap, minOverlap),
 		from:     beginning,
+
+		newestSeen: beginning,
+	}
+	for _, at := range p.seen {
+		w.newestSeen = max(w.newestSeen, at)
 	}
 	if !from.IsZero() && (p.position == beginning || from.UnixMilli() <= p.position) {
 		w.from = from.UnixMilli()
@@ -209,6 +227,7 @@ func (w *watermark) take(contacts []wisepops.Contact, clock time.Time) (answer, 
 		a.delta.completeTo = w.clock
 		w.advance()
 	}
+	w.remember(beginning)
 	a.delta.position = w.position
 	a.delta.ordered = w.ordered
 	if a.caughtUp {
@@ -222,6 +241,7 @@ func (w *watermark) take(contacts []wisepops.Contact, clock time.Time) (answer, 
 func (w *watermark) sort(contacts []wisepops.Contact, a *answer) (beyond bool) {
 	a.fresh = contacts[:0]
 	a.delta.seen = make([]seenContact, 0, len(contacts))
+	w.remembered = 0
 	tolerance := w.overlap.Milliseconds()
 	newestOfPage := int64(beginning)
 	for i := range contacts {
@@ -231,7 +251,7 @@ func (w *watermark) sort(contacts []wisepops.Contact, a *answer) (beyond bool) {
 			continue
 		}
 		at := c.CollectedAt.UnixMilli()
-		_, dup := w.seen[c.ID]
+		dup := w.known(c.ID, at, newestOfPage)
 		late := newestOfPage != beginning && at < newestOfPage-tolerance ||
 			!dup && w.newest != beginning && at < w.newest-tolerance
 		newestOfPage = max(newestOfPage, at)
@@ -256,12 +276,46 @@ func (w *watermark) sort(contacts []wisepops.Contact, a *answer) (beyond bool) {
 			a.duplicates++
 		case at < w.from:
 		default:
-			w.seen[c.ID] = at
 			a.fresh = append(a.fresh, *c)
 			a.delta.seen = append(a.delta.seen, seenContact{c.ID, at})
+			w.pending = a.delta.seen[w.remembered:]
 		}
 	}
 	return beyond
+}
+
+// known tells whether a contact was delivered before, or stands in the page already:
+// the same id is of the same instant.
+func (w *watermark) known(id wisepops.ID, at, newestOfPage int64) bool {
+	const tiesCompared = 16
+	if at <= newestOfPage {
+		if at < newestOfPage || len(w.pending) > tiesCompared && w.pending[len(w.pending)-tiesCompared].at == at {
+			w.remember(beginning)
+		}
+		for i := len(w.pending) - 1; i >= 0 && w.pending[i].at == at; i-- {
+			if w.pending[i].id == id {
+				return true
+			}
+		}
+	}
+	if at > w.newestSeen {
+		return false
+	}
+	_, seen := w.seen[id]
+	return seen
+}
+
+// remember adds the pending contacts to the seen ones, but for those before the
+// horizon.
+func (w *watermark) remember(horizon int64) {
+	for _, s := range w.pending {
+		if s.at >= horizon {
+			w.seen[s.id] = s.at
+			w.newestSeen = max(w.newestSeen, s.at)
+		}
+	}
+	w.remembered += len(w.pending)
+	w.pending = nil
 }
 
 // judgeAscent counts a later instant as proof of the order, where it is one that
@@ -291,6 +345,7 @@ func (w *watermark) takeUndated(c *wisepops.Contact, a *answer) {
 func (w *watermark) advance() {
 	if w.latest != beginning && (w.position == beginning || w.latest > w.position) {
 		w.moveTo(w.latest, w.overlap)
+		w.remember(reachBack(w.position, w.overlap))
 	}
 }
 
@@ -299,6 +354,7 @@ func (w *watermark) advance() {
 // reader; but where contacts stand so close that much would be read again, or
 // the page brought no later time, by page number.
 func (w *watermark) askOn() {
+	w.remember(beginning)
 	after := w.bound(w.position)
 	if after > w.next.after {
 		again := 0

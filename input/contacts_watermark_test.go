@@ -450,3 +450,47 @@ func FuzzDecodeProgress(f *testing.F) {
 		require.Equal(t, p, q)
 	})
 }
+
+// Whatever the order, the ties and the repetitions within a page, a contact is told by
+// its id, as long as a request may return it.
+func TestContactsAreToldApartWithinAndBetweenPages(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(rt *rapid.T) {
+		p := newProgress()
+		p.ordered = rapid.Bool().Draw(rt, "ordered")
+		w := newWatermark(p, 1000, time.Second, time.Time{}, time.Time{})
+		delivered := map[wisepops.ID]bool{}
+		spread := rapid.SampledFrom([]int{1, 3, 400, 20_000}).Draw(rt, "spread")
+		for range rapid.IntRange(1, 4).Draw(rt, "pages") {
+			horizon := reachBack(w.position, w.overlap)
+			var page []wisepops.Contact
+			at := start
+			for range rapid.IntRange(0, 80).Draw(rt, "contacts") {
+				step := rapid.IntRange(0, spread).Draw(rt, "step")
+				if rapid.IntRange(0, 9).Draw(rt, "disorder") == 0 {
+					step = -step
+				}
+				at = at.Add(time.Duration(step) * time.Millisecond)
+				c := wisepops.Contact{CollectedAt: at}
+				binary.BigEndian.PutUint64(c.ID[:], uint64(at.UnixMilli()))
+				c.ID[15] = byte(rapid.IntRange(0, 30).Draw(rt, "tie"))
+				page = append(page, c)
+			}
+			a, err := w.take(slices.Clone(page), start.Add(24*time.Hour))
+			require.NoError(rt, err)
+			fresh := map[wisepops.ID]bool{}
+			for _, c := range a.fresh {
+				require.False(rt, fresh[c.ID], "delivered twice in one page")
+				fresh[c.ID] = true
+				if c.CollectedAt.UnixMilli() >= horizon {
+					require.False(rt, delivered[c.ID], "delivered again although a request may return it")
+				}
+			}
+			for _, c := range page {
+				require.True(rt, fresh[c.ID] || delivered[c.ID], "left out")
+				delivered[c.ID] = true
+			}
+			require.Equal(rt, len(page), len(a.fresh)+a.duplicates)
+		}
+	})
+}

@@ -179,7 +179,7 @@ func (p *contactParser) appendWisepopID(n int) string {
 
 func (p *contactParser) appendTime(n int) time.Time {
 	if p.first(n) == '"' {
-		if t, err := ParseTime(string(p.text(n))); err == nil {
+		if t, err := parseTimeText(p.text(n)); err == nil {
 			p.buf = strconv.AppendInt(p.buf, t.UnixMilli(), 10)
 			return t
 		}
@@ -312,7 +312,14 @@ func (p *contactParser) appendString(n int) {
 		return
 	}
 	p.buf = append(p.buf, '"')
-	for _, c := range p.text(n) {
+	text := p.text(n)
+	from := 0 // what is not written yet
+	for i, c := range text {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		p.buf = append(p.buf, text[from:i]...)
+		from = i + 1
 		switch c {
 		case '"', '\\':
 			p.buf = append(p.buf, '\\', c)
@@ -327,14 +334,11 @@ func (p *contactParser) appendString(n int) {
 		case '\r':
 			p.buf = append(p.buf, `\r`...)
 		default:
-			if c < ' ' {
-				const digits = "0123456789abcdef"
-				p.buf = append(p.buf, `\u00`...)
-				p.buf = append(p.buf, digits[c>>4], digits[c&0xf])
-				continue
-			}
-			p.buf = append(p.buf, c)
+			const digits = "0123456789abcdef"
+			p.buf = append(p.buf, `\u00`...)
+			p.buf = append(p.buf, digits[c>>4], digits[c&0xf])
 		}
 	}
+	p.buf = append(p.buf, text[from:]...)
 	p.buf = append(p.buf, '"')
 }

@@ -1,7 +1,9 @@
 package wisepops
 
 import (
+	"encoding/binary"
 	"math"
+	"math/bits"
 	"strings"
 )
 
@@ -114,13 +116,34 @@ var isPlain = func() (t [256]bool) {
 	return t
 }()
 
+// skipPlain returns the index of the first byte from i on that does not stand for
+// itself. Eight bytes at a time, as long as there are: strings are most of a text.
+func skipPlain(data []byte, i int) int {
+	const (
+		ones = 0x0101010101010101
+		high = 0x80 * ones
+	)
+	for i+8 <= len(data) {
+		w := binary.LittleEndian.Uint64(data[i:])
+		quote, backslash := w^('"'*ones), w^('\\'*ones)
+		// The high bit of each byte that is a quote, a backslash, a control character
+		// or not ASCII. Bytes behind the first of them may be marked by mistake.
+		marks := ((w-' '*ones)|(quote-ones)&^quote|(backslash-ones)&^backslash)&^w | w
+		if marks &= high; marks != 0 {
+			return i + bits.TrailingZeros64(marks)/8
+		}
+		i += 8
+	}
+	for i < len(data) && isPlain[data[i]] {
+		i++
+	}
+	return i
+}
+
 func (s *scanner) str(start int) int {
 	data, plain := s.data, true
-	for i := start + 1; i < len(data); i++ {
+	for i := skipPlain(data, start+1); i < len(data); i = skipPlain(data, i+1) {
 		c := data[i]
-		if isPlain[c] {
-			continue
-		}
 		switch {
 		case c == '"':
 			return s.add(start, i+1, plain)

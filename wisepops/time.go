@@ -27,6 +27,33 @@ func ParseTime(s string) (time.Time, error) {
 	return time.Time{}, errTime
 }
 
+// parseTimeText is [ParseTime], several times faster for the API's own spelling.
+func parseTimeText(s []byte) (time.Time, error) {
+	if len(s) != len("2006-01-02T15:04:05.000Z") || s[4] != '-' || s[7] != '-' || s[10] != 'T' ||
+		s[13] != ':' || s[16] != ':' || s[19] != '.' || s[23] != 'Z' {
+		return ParseTime(string(s))
+	}
+	year, month, day := digits(s[0:4]), digits(s[5:7]), digits(s[8:10])
+	hour, minute, second, ms := digits(s[11:13]), digits(s[14:16]), digits(s[17:19]), digits(s[20:23])
+	if min(year, month, day, hour, minute, second, ms) < 0 || month < 1 || month > 12 || day < 1 || day > 28 ||
+		hour > 23 || minute > 59 || second > 59 {
+		return ParseTime(string(s)) // which knows how long months are
+	}
+	return time.Date(year, time.Month(month), day, hour, minute, second, ms*int(time.Millisecond), time.UTC), nil
+}
+
+// digits reads a number of decimal digits; negative where there are others.
+func digits(s []byte) int {
+	n := 0
+	for _, c := range s {
+		if !isDigit(c) {
+			return -1
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
+
 // FormatTime writes an instant as the API does: RFC 3339, UTC, milliseconds.
 func FormatTime(t time.Time) string {
 	return string(AppendTime(make([]byte, 0, len(TimeLayout)), t))

@@ -1,6 +1,7 @@
 package wisepops
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -76,5 +77,30 @@ func TestAppendTimeAgreesWithTheLayout(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := time.UnixMilli(rapid.Int64Range(-62_135_596_800_000, 253_402_300_799_999).Draw(t, "milliseconds"))
 		require.Equal(t, at.UTC().Format(TimeLayout), string(AppendTime(nil, at)))
+	})
+}
+
+// The short cut must read whatever the whole reader reads, and nothing else.
+func TestTimesReadTheShortWayAreTheSame(t *testing.T) {
+	check := func(t require.TestingT, text string) {
+		want, wantErr := ParseTime(text)
+		got, err := parseTimeText([]byte(text))
+		require.Equal(t, wantErr, err, text)
+		require.True(t, want.Equal(got), text)
+		require.Equal(t, want.Location(), got.Location(), text)
+	}
+	for _, row := range times {
+		check(t, row.text)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		number := func(width, most int) string {
+			return fmt.Sprintf("%0*d", width, rapid.IntRange(0, most).Draw(rt, "number"))
+		}
+		text := []byte(number(4, 9999) + "-" + number(2, 13) + "-" + number(2, 32) + "T" +
+			number(2, 25) + ":" + number(2, 61) + ":" + number(2, 61) + "." + number(3, 999) + "Z")
+		if rapid.Bool().Draw(rt, "spoilt") {
+			text[rapid.IntRange(0, len(text)-1).Draw(rt, "at")] = rapid.Byte().Draw(rt, "byte")
+		}
+		check(rt, string(text))
 	})
 }

@@ -51,7 +51,7 @@ func write(dir string) error {
 	}
 	for _, path := range old {
 		if _, wanted := all[filepath.Base(path)]; !wanted {
-			if err := os.Remove(path); err != nil {
+			if err := os.Remove(path); err != nil { //nolint:gosec // a page in the folder that was named
 				return err
 			}
 		}
