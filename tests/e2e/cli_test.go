@@ -3,7 +3,9 @@ package e2e_test
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -128,4 +130,33 @@ func TestSandboxCommandServesTheInput(t *testing.T) {
 	server.succeeds()
 	_, err := os.Stat(out)
 	require.NoError(t, err)
+}
+
+var requiredVariable = regexp.MustCompile(`\$\{([A-Z_]+)\}`)
+
+// A pipeline with its resources needs nothing but its variables, and says which one it
+// lacks.
+func TestPipelinesNameTheVariablesThatAreNotSet(t *testing.T) {
+	root := filepath.Join("..", "..")
+	paths, err := filepath.Glob(filepath.Join(root, "config", "*.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, paths)
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		cmd := exec.CommandContext(t.Context(), binary, "run",
+			"-r", filepath.Join(root, "resources", "state_sqlite.yaml"),
+			"-r", filepath.Join(root, "resources", "budget.yaml"),
+			"--set", "http.enabled=false", path)
+		cmd.Env = []string{"WISEPOPS_STATE=" + filepath.Join(t.TempDir(), "state.db")}
+		required := requiredVariable.FindAllSubmatch(text, -1)
+		if len(required) == 0 {
+			continue // it runs: see the tests of the demo
+		}
+		output, err := cmd.CombinedOutput()
+		require.Error(t, err, path)
+		for _, variable := range required {
+			require.Contains(t, string(output), string(variable[1]), path)
+		}
+	}
 }
