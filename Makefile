@@ -4,13 +4,23 @@ BINARY  := bin/wisepops-connect
 VERSION ?= $(shell git describe --tags --always 2>/dev/null)
 TOOL    := go tool -modfile=tools/go.mod
 
-.PHONY: help build demo test config-test lint format integration bench ci clean
+.PHONY: help build full docs deploy demo test config-test lint format integration bench ci clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 build: ## Build the binary into bin/
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BINARY) .
+
+full: ## Build distribution/full, with all of Redpanda Connect's components; some 10 minutes
+	cd distribution/full && go build -trimpath -ldflags '-s -w' -o ../../bin/wisepops-connect-full .
+	bin/wisepops-connect-full list | grep wisepops_
+
+docs: ## Generate docs/reference from the components' specs
+	go generate ./docs/generate
+
+deploy: build ## Check what is in deploy/
+	bash deploy/check $(BINARY)
 
 demo: ## See it work, without a key and without a network
 	go run . demo
@@ -29,7 +39,7 @@ format: ## Format the code
 	$(TOOL) gofumpt -w .
 	$(TOOL) goimports -local github.com/wisepops-connect/wisepops-connect -w $$(git ls-files '*.go')
 
-integration: ## Run the tests against real PostgreSQL and Redis servers
+integration: ## Run the tests against real servers (.ci/services installs and starts them)
 	WISEPOPS_TEST_SERVICES=1 go test -count=1 ./tests/integration/...
 
 bench: build ## Measure polling and webhooks beside their rivals

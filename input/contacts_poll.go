@@ -3,6 +3,7 @@ package input
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -13,6 +14,9 @@ import (
 // pagesAhead is how many pages wait for their read, so that asking and reading
 // need not keep the same pace. They count as in flight.
 const pagesAhead = 2
+
+// lagInterval is how often the lag is reported while nothing is asked for.
+const lagInterval = 15 * time.Second
 
 // firstWait is the wait after the first failed poll of an outage.
 const firstWait = time.Second
@@ -37,6 +41,8 @@ type poller struct {
 	progress  int                    // contacts acknowledged before the last rewind
 	pause     time.Duration          // before the next request
 	pageBytes int                    // length of the last page
+
+	ahead atomic.Int64 // nanoseconds by which the server's clock was ahead of ours
 
 	received    *service.MetricCounter
 	duplicates  *service.MetricCounter
@@ -91,6 +97,7 @@ func (po *poller) prefetch(ctx context.Context) error {
 	if res.Date.IsZero() {
 		res.Date = time.Now()
 	}
+	po.ahead.Store(int64(time.Until(res.Date)))
 	po.kept = res
 	po.failures = 0
 	po.lastSuccess.Set(time.Now().Unix())
@@ -182,12 +189,15 @@ func (po *poller) deliver(ctx context.Context, acks *checkpointer) (ended bool, 
 		settle(nil)
 	} else {
 		select {
-		case po.pages <- page{contacts: a.fresh, settle: settle}:
+		case po.pages <- page{contacts: a.fresh, settle: func(refused map[wisepops.ID]bool) {
+			settle(refused)
+			po.reportLag(acks)
+		}}:
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
 	}
-	po.lag.Set(int64(acks.behind(res.Date).Seconds()))
+	po.reportLag(acks)
 	if !a.caughtUp {
 		return false, nil
 	}
@@ -208,6 +218,10 @@ func (po *poller) report(a *answer) {
 	if a.clockBack {
 		po.log.Warn("The watermark lies ahead of the clock of the API: it is set back to that clock")
 	}
+}
+
+func (po *poller) reportLag(acks *checkpointer) {
+	po.lag.Set(int64(acks.behind(time.Now().Add(time.Duration(po.ahead.Load()))).Seconds()))
 }
 
 // rewind goes back to the last acknowledged contact, to read again what was
@@ -232,11 +246,16 @@ func (po *poller) sleep(ctx context.Context, acks *checkpointer) bool {
 	if po.pause <= 0 {
 		return ctx.Err() == nil
 	}
-	pause, cancel := context.WithTimeout(ctx, po.pause)
-	defer cancel()
-	_ = acks.await(pause, func() bool { return acks.refused > 0 })
-	if ctx.Err() != nil {
-		return false
+	for until := time.Now().Add(po.pause); time.Until(until) > 0; po.reportLag(acks) {
+		slice, cancel := context.WithTimeout(ctx, min(time.Until(until), lagInterval))
+		err := acks.await(slice, func() bool { return acks.refused > 0 })
+		cancel()
+		if ctx.Err() != nil {
+			return false
+		}
+		if err == nil {
+			break // contacts were refused
+		}
 	}
 	po.pause = 0
 	return true

@@ -178,3 +178,20 @@ func TestUnreadableSnapshots(t *testing.T) {
 		require.ErrorContains(t, err, reason, data)
 	}
 }
+
+func FuzzDecodeSnapshot(f *testing.F) {
+	f.Add([]byte(`{"version":1,"website":"0a1b2c3d","popups":{"12345":{"counts":[100,null,20],"digest":"00ff"}}}`))
+	f.Add([]byte(`{"version":1,"popups":{}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, website, err := decodeSnapshot(data)
+		if err != nil {
+			return
+		}
+		again, err := s.encode(website)
+		require.NoError(t, err)
+		same, sameSite, err := decodeSnapshot(again)
+		require.NoError(t, err)
+		require.Equal(t, s, same)
+		require.Equal(t, website, sameSite)
+	})
+}

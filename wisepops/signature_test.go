@@ -1,6 +1,9 @@
 package wisepops
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"testing"
 
@@ -43,4 +46,20 @@ func TestVerify(t *testing.T) {
 	} {
 		assert.Equal(t, row.want, Verify(row.signature, body, row.keys...), row.name)
 	}
+}
+
+// FuzzVerify knows of a signature only what the header says: nothing but the hex digits
+// of the right sum may pass.
+func FuzzVerify(f *testing.F) {
+	f.Add("f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8", []byte("The quick brown fox jumps over the lazy dog"), "key")
+	f.Add("", []byte(""), "")
+	f.Add("00", []byte("a"), "k")
+	f.Fuzz(func(t *testing.T, signature string, body []byte, key string) {
+		mac := hmac.New(sha256.New, []byte(key))
+		mac.Write(body)
+		right := hex.EncodeToString(mac.Sum(nil))
+		require.Equal(t, key != "", Verify(right, body, key))
+		require.Equal(t, key != "" && strings.EqualFold(signature, right), Verify(signature, body, key))
+		require.False(t, Verify(right, append(body, 0), key))
+	})
 }
