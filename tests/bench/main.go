@@ -40,7 +40,8 @@ func main() {
 		exitOn(load(context.Background(), os.Args[2], os.Args[3]))
 		return
 	}
-	only := flag.String("only", "", "contacts, webhook or privacy; all where empty")
+	only := flag.String("only", "", "contacts, webhook, privacy, start, backlog, latency or delivery; all where empty")
+	most := flag.Int("backlog", 5_000_000, "the longest backlog, in contacts")
 	duration := flag.Duration("load", 5*time.Second, "how long each rival receives deliveries")
 	binary := flag.String("binary", "bin/wisepops-connect", "the binary to measure")
 	configs := flag.String("configs", "tests/bench/config", "folder of the pipelines")
@@ -48,14 +49,24 @@ func main() {
 	rounds := flag.Int("rounds", 5, "runs of each rival; the median is reported")
 	flag.Parse()
 	ctx := context.Background()
-	if *only == "" || *only == "contacts" {
-		exitOn(bench(ctx, *binary, *configs, *contacts, *rounds))
-	}
-	if *only == "" || *only == "webhook" {
-		exitOn(benchWebhook(ctx, *binary, *configs, *rounds, *duration))
-	}
-	if *only == "" || *only == "privacy" {
-		exitOn(benchPrivacy(ctx, *binary, *configs, *rounds))
+	for _, b := range []struct {
+		name string
+		run  func() error
+	}{
+		{"contacts", func() error { return bench(ctx, *binary, *configs, *contacts, *rounds) }},
+		{"webhook", func() error { return benchWebhook(ctx, *binary, *configs, *rounds, *duration) }},
+		{"privacy", func() error { return benchPrivacy(ctx, *binary, *configs, *rounds) }},
+		{"start", func() error { return benchStart(ctx, *binary, *configs, 2*(*rounds)+1) }},
+		{"backlog", func() error {
+			backlogs := slices.DeleteFunc([]int{20_000, 200_000, 2_000_000}, func(n int) bool { return n >= *most })
+			return benchBacklog(ctx, *binary, *configs, append(backlogs, *most))
+		}},
+		{"latency", func() error { return benchLatency(ctx, *binary, *configs) }},
+		{"delivery", func() error { return benchDelivery(ctx, *binary, *configs) }},
+	} {
+		if *only == "" || *only == b.name {
+			exitOn(b.run())
+		}
 	}
 }
 
