@@ -2,9 +2,10 @@
 
 BINARY  := bin/wisepops-connect
 VERSION ?= $(shell git describe --tags --always 2>/dev/null)
+FUZZTIME ?= 3m
 TOOL    := go tool -modfile=tools/go.mod
 
-.PHONY: help build full docs deploy demo test config-test lint format integration bench ci clean
+.PHONY: help build full docs deploy demo test config-test lint format integration fuzz bench ci clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +42,9 @@ format: ## Format the code
 
 integration: ## Run the tests against real servers (.ci/services installs and starts them)
 	WISEPOPS_TEST_SERVICES=1 go test -count=1 ./tests/integration/...
+
+fuzz: ## Fuzz each parser for FUZZTIME
+	bash tests/fuzz.sh $(FUZZTIME)
 
 bench: build ## Measure polling and webhooks beside their rivals
 	go run ./tests/bench -binary $(BINARY)
