@@ -20,11 +20,7 @@ const contactsCloseBudget = 10 * time.Second
 func init() {
 	service.MustRegisterBatchInput("wisepops_contacts", contactsSpec(),
 		func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchInput, error) {
-			in, err := newContactsInput(conf, mgr)
-			if err != nil {
-				return nil, err
-			}
-			return service.AutoRetryNacksBatchedToggled(conf, in)
+			return newContactsInput(conf, mgr)
 		})
 }
 
@@ -36,6 +32,7 @@ type contactsInput struct {
 	log    *service.Logger
 	claim  *checkpointClaim // nil: nothing is kept
 	stop   *shutdown.Signaller
+	again  *replays
 
 	abortConnect atomic.Pointer[context.CancelFunc] // set while Connect fetches
 
@@ -56,6 +53,8 @@ func newContactsInput(conf *service.ParsedConfig, mgr *service.Resources) (*cont
 		mgr:  mgr,
 		log:  mgr.Logger(),
 		stop: shutdown.NewSignaller(),
+
+		again: newReplays(),
 	}
 	if in.client, err = apiconfig.NewClient(conf, mgr, in.waitingForBudget); err != nil {
 		return nil, err
@@ -161,7 +160,7 @@ func (in *contactsInput) loadProgress(ctx context.Context) (progress, error) {
 	return p, nil
 }
 
-// ReadBatch returns one page of new contacts.
+// ReadBatch returns one page of new contacts, or what was refused of one before.
 func (in *contactsInput) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	in.mu.Lock()
 	p := in.poller
@@ -169,33 +168,40 @@ func (in *contactsInput) ReadBatch(ctx context.Context) (service.MessageBatch, s
 	if p == nil {
 		return nil, nil, service.ErrNotConnected
 	}
-	select {
-	case page, ok := <-p.pages:
-		if !ok {
-			return nil, nil, service.ErrEndOfInput
+	for {
+		if again := in.again.take(); again != nil {
+			batch, ack := again()
+			return batch, ack, nil
 		}
-		batch := contactMessages(page.contacts, sourceContacts, "")
-		return batch, in.ackFunc(batch, page), nil
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+		select {
+		case page, ok := <-p.pages:
+			if !ok {
+				return nil, nil, service.ErrEndOfInput
+			}
+			batch, ack := in.batch(page)
+			return batch, ack, nil
+		case <-in.again.ready:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
 	}
 }
 
-// ackFunc settles a page. It sees a rejection only where messages are not
-// replayed.
-func (in *contactsInput) ackFunc(batch service.MessageBatch, page page) service.AckFunc {
-	if in.conf.autoReplay {
-		return func(context.Context, error) error {
-			page.settle(nil)
-			return nil
-		}
+// batch makes a batch of a page, and its acknowledgement, which settles the page.
+func (in *contactsInput) batch(page page) (service.MessageBatch, service.AckFunc) {
+	messages := func(contacts []wisepops.Contact) service.MessageBatch {
+		return contactMessages(contacts, sourceContacts, "")
 	}
+	if in.conf.autoReplay {
+		return replayed(in.again, page.contacts, messages, func(context.Context) { page.settle(nil) })
+	}
+	batch := messages(page.contacts)
 	ids := make([]wisepops.ID, len(page.contacts))
 	for i := range page.contacts {
 		ids[i] = page.contacts[i].ID
 	}
 	indexer := batch.Index()
-	return func(_ context.Context, err error) error {
+	return batch, func(_ context.Context, err error) error {
 		if err == nil {
 			page.settle(nil)
 			return nil

@@ -59,23 +59,26 @@ func contactMessages(contacts []wisepops.Contact, source, event string) service.
 	return batch
 }
 
-// refusedMessages returns the indexes of the messages of a batch that err concerns:
-// all of them unless it tells.
+// refusedMessages returns the indexes of the messages of a batch that err concerns, in
+// their order: all of them unless it tells.
 func refusedMessages(err error, indexer *service.Indexer, n int) []int {
-	var refused []int
+	told := make([]bool, n)
+	count := 0
 	if batchErr, ok := errors.AsType[*service.BatchError](err); ok && batchErr.IndexedErrors() > 0 {
 		batchErr.WalkMessagesIndexedBy(indexer, func(i int, _ *service.Message, err error) bool {
-			if err != nil && i >= 0 && i < n {
-				refused = append(refused, i)
+			// A message that became several is met several times.
+			if err != nil && i >= 0 && i < n && !told[i] {
+				told[i] = true
+				count++
 			}
 			return true
 		})
 	}
-	if len(refused) > 0 {
-		return refused
-	}
+	refused := make([]int, 0, n)
 	for i := range n {
-		refused = append(refused, i)
+		if told[i] || count == 0 {
+			refused = append(refused, i)
+		}
 	}
 	return refused
 }

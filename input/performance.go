@@ -29,11 +29,7 @@ const (
 func init() {
 	service.MustRegisterBatchInput("wisepops_performance", performanceSpec(),
 		func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchInput, error) {
-			in, err := newPerformanceInput(conf, mgr)
-			if err != nil {
-				return nil, err
-			}
-			return service.AutoRetryNacksBatchedToggled(conf, in)
+			return newPerformanceInput(conf, mgr)
 		})
 }
 
@@ -44,12 +40,14 @@ type performanceInput struct {
 	log    *service.Logger
 	claim  *checkpointClaim
 	stop   *shutdown.Signaller
+	again  *replays
 
 	snapshots   *service.MetricCounter
 	lastSuccess *service.MetricGauge
 	writeErrors *service.MetricCounter
 
-	abortConnect atomic.Pointer[context.CancelFunc] // set while Connect asks the API
+	abort  atomic.Pointer[context.CancelFunc] // ends the call under way
+	denied atomic.Int64                       // how long the rate limit grants no call, in nanoseconds
 
 	// Of Connect and ReadBatch, which Benthos never calls at the same time.
 	kept     []wisepops.Campaign // fetched and not yet delivered
@@ -81,6 +79,7 @@ func newPerformanceInput(conf *service.ParsedConfig, mgr *service.Resources) (*p
 		conf:        c,
 		log:         mgr.Logger(),
 		stop:        shutdown.NewSignaller(),
+		again:       newReplays(),
 		snapshots:   m.NewCounter("wisepops_performance_snapshots"),
 		lastSuccess: m.NewGauge("wisepops_last_poll_success_seconds"),
 		writeErrors: m.NewCounter("wisepops_snapshot_write_errors"),
@@ -130,10 +129,7 @@ func (in *performanceInput) Connect(ctx context.Context) error {
 	}
 	ctx, cancel := in.stop.HardStopCtx(ctx)
 	defer cancel()
-	in.abortConnect.Store(&cancel)
-	err := in.fetch(ctx)
-	waiting := in.abortConnect.Swap(nil) == nil
-	if err != nil && !waiting {
+	if err := in.fetch(ctx); err != nil {
 		wait := in.failed(err)
 		if apiErr, ok := errors.AsType[*wisepops.APIError](err); !ok || apiErr.RetryAfter == 0 {
 			return service.NewErrBackOff(err, wait)
@@ -153,10 +149,12 @@ func (in *performanceInput) isConnected() bool {
 	return in.connected
 }
 
-// waitingForBudget lets Connect succeed: readiness must not depend on the budget.
+// waitingForBudget ends a call that would wait for days: readiness must not depend on
+// the budget, and what was refused downstream is read again meanwhile.
 func (in *performanceInput) waitingForBudget(wait time.Duration) {
 	in.log.Debugf("The rate limit grants no call for %s", wait)
-	if abort := in.abortConnect.Swap(nil); abort != nil {
+	in.denied.Store(int64(wait))
+	if abort := in.abort.Load(); abort != nil {
 		(*abort)()
 	}
 }
@@ -185,16 +183,26 @@ func (in *performanceInput) load(ctx context.Context) error {
 	return nil
 }
 
-// fetch asks for a snapshot, and keeps it.
+// fetch asks for a snapshot, and keeps it. Where the rate limit grants no call it has
+// the next attempt wait, and keeps nothing.
 func (in *performanceInput) fetch(ctx context.Context) error {
 	if in.kept != nil {
 		return nil
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in.denied.Store(0)
+	in.abort.Store(&cancel)
+	defer in.abort.Store(nil)
 	client := in.client
 	if in.failures > 0 {
 		client = client.WithMaxRetries(0)
 	}
 	campaigns, err := client.Campaigns(ctx)
+	if denied := time.Duration(in.denied.Load()); err != nil && denied > 0 {
+		in.postpone(denied)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -230,7 +238,8 @@ func (in *performanceInput) postpone(wait time.Duration) {
 	in.due = time.Now().Add(wait)
 }
 
-// ReadBatch returns the next snapshot that has something to deliver.
+// ReadBatch returns the next snapshot that has something to deliver, or what was refused
+// of one before.
 func (in *performanceInput) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	if !in.isConnected() {
 		return nil, nil, service.ErrNotConnected
@@ -238,8 +247,16 @@ func (in *performanceInput) ReadBatch(ctx context.Context) (service.MessageBatch
 	ctx, cancel := in.stop.HardStopCtx(ctx)
 	defer cancel()
 	for {
-		if err := in.awaitDue(ctx); err != nil {
+		if again := in.again.take(); again != nil {
+			batch, ack := again()
+			return batch, ack, nil
+		}
+		due, err := in.awaitDue(ctx)
+		if err != nil {
 			return nil, nil, err
+		}
+		if !due {
+			continue
 		}
 		batch, ack, err := in.read(ctx)
 		if ctx.Err() != nil && err != nil {
@@ -254,14 +271,20 @@ func (in *performanceInput) ReadBatch(ctx context.Context) (service.MessageBatch
 		if len(batch) > 0 {
 			return batch, ack, nil
 		}
-		_ = ack(ctx, nil)
+		if ack != nil {
+			_ = ack(ctx, nil)
+		}
 	}
 }
 
-// read takes a snapshot. Its batch is empty where there is nothing to deliver.
+// read takes a snapshot. Its batch is empty where there is nothing to deliver; its
+// acknowledgement is nil where none was taken.
 func (in *performanceInput) read(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	if err := in.fetch(ctx); err != nil {
 		return nil, nil, err
+	}
+	if in.kept == nil {
+		return nil, nil, nil
 	}
 	campaigns := in.kept
 	in.kept = nil
@@ -279,10 +302,34 @@ func (in *performanceInput) read(ctx context.Context) (service.MessageBatch, ser
 	in.ended = !in.conf.follow
 	in.snapshots.Incr(1)
 
-	ids := make([]int64, len(messages))
+	in.unsettled++
+	resolve := in.order.Track(after, 1)
+	settle := func(ctx context.Context, refused []int64) {
+		in.settle(before, after, refused, resolve)
+		in.saveOrRetry(ctx)
+	}
+	build := func(messages []popupMessage) service.MessageBatch { return popupMessages(messages, at) }
+	if in.conf.autoReplay {
+		batch, ack := replayed(in.again, messages, build, func(ctx context.Context) { settle(ctx, nil) })
+		return batch, ack, nil
+	}
+	batch := build(messages)
+	indexer := batch.Index()
+	return batch, func(ctx context.Context, err error) error {
+		var refused []int64
+		if err != nil {
+			for _, i := range refusedMessages(err, indexer, len(messages)) {
+				refused = append(refused, messages[i].id)
+			}
+		}
+		settle(ctx, refused)
+		return nil
+	}, nil
+}
+
+func popupMessages(messages []popupMessage, at time.Time) service.MessageBatch {
 	batch := make(service.MessageBatch, len(messages))
 	for i, m := range messages {
-		ids[i] = m.id
 		msg := service.NewMessage(m.content)
 		if m.id != 0 {
 			msg.MetaSetMut(metaWisepopID, strconv.FormatInt(m.id, 10))
@@ -291,20 +338,7 @@ func (in *performanceInput) read(ctx context.Context) (service.MessageBatch, ser
 		msg.MetaSetMut(metaSource, sourcePerformance)
 		batch[i] = msg
 	}
-	in.unsettled++
-	resolve := in.order.Track(after, 1)
-	indexer := batch.Index()
-	return batch, func(ctx context.Context, err error) error {
-		var refused []int64
-		if err != nil && !in.conf.autoReplay {
-			for _, i := range refusedMessages(err, indexer, len(ids)) {
-				refused = append(refused, ids[i])
-			}
-		}
-		in.settle(before, after, refused, resolve)
-		in.saveOrRetry(ctx)
-		return nil
-	}, nil
+	return batch
 }
 
 // settle takes note of what became of a batch. Pop-ups that were refused are as
@@ -368,9 +402,9 @@ func (in *performanceInput) saveOrRetry(ctx context.Context) {
 	}
 }
 
-// awaitDue waits until a snapshot is due. Where none follows it returns
-// service.ErrEndOfInput, once all is settled and stored.
-func (in *performanceInput) awaitDue(ctx context.Context) error {
+// awaitDue waits until a snapshot is due, or something is to be replayed. Where no
+// snapshot follows it returns service.ErrEndOfInput, once all is settled and stored.
+func (in *performanceInput) awaitDue(ctx context.Context) (due bool, err error) {
 	for retry := storeRetryFirst; ; {
 		in.mu.Lock()
 		changed, dirty := in.changed, in.dirty
@@ -378,11 +412,11 @@ func (in *performanceInput) awaitDue(ctx context.Context) error {
 		in.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return false, ctx.Err()
 		case ended && settled && !dirty:
-			return service.ErrEndOfInput
+			return false, service.ErrEndOfInput
 		case !ended && wait <= 0:
-			return nil
+			return true, nil
 		case ended:
 			wait = longestSnapshotWait
 		}
@@ -392,6 +426,8 @@ func (in *performanceInput) awaitDue(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-in.again.ready:
+			return false, nil
 		case <-time.After(wait):
 			if dirty {
 				retry = min(2*retry, storeRetryLast)
