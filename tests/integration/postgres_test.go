@@ -1,13 +1,19 @@
 package integration_test
 
 import (
-	"io"
+	"context"
+	"database/sql"
+	"fmt"
 	"net"
 	"net/url"
-	"sync"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	_ "github.com/lib/pq"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -80,95 +86,155 @@ func TestRefusedContactsAreKeptAside(t *testing.T) {
 }
 
 // While PostgreSQL is away contacts wait: they are no dead letters.
-func TestPostgresAwayForAWhile(t *testing.T) {
-	p := newPlace(t, sandbox.Options{Contacts: 4000})
-	dsn, err := url.Parse(p.dsn)
-	require.NoError(t, err)
-	away := newProxy(t, dsn.Host)
-	dsn.Host = away.address
-	p.dsn = dsn.String()
-
-	r := p.start("state_sqlite", "input.wisepops_contacts.follow=false", "input.wisepops_contacts.page_size=100")
-	require.Eventually(t, func() bool { return p.count("wisepops_contacts") > 300 }, patience, 10*time.Millisecond)
-	away.cut(true)
-	cutAt := p.count("wisepops_contacts")
-	require.Less(t, cutAt, 4000, "too late to cut")
-	require.Eventually(t, func() bool { return away.refusals() >= 20 }, patience, 10*time.Millisecond, "it does not try again")
-	away.cut(false)
-	require.NoError(t, r.cmd.Wait(), "%s", &r.log)
+func TestPostgresStoppedInTheMiddleLosesNothing(t *testing.T) {
+	t.Parallel()
+	needServices(t)
+	s, base := newPostgres(t)
+	p := newPlaceOn(t, base, sandbox.Options{Contacts: 3000})
+	g := newGate(p.website)
+	r := p.start("state_sqlite", once, smallPages)
+	eventually(t, "the table is there", func() bool { return p.exists("wisepops_contacts") })
+	p.survives(g, func() int { return p.count("wisepops_contacts") },
+		s.outage(r, syscall.SIGINT),  // a fast shutdown
+		s.outage(r, syscall.SIGQUIT), // what a crash leaves
+	)
+	r.succeeds()
 	p.requireAll(0)
 	require.Zero(t, p.count("wisepops_dead_letters"))
 }
 
-// proxy passes connections on, or refuses them.
-type proxy struct {
-	address string
+// newPostgres returns a server, and the DSN of a user who may do everything.
+func newPostgres(t *testing.T) (s *server, dsn string) {
+	t.Helper()
+	s = newServer(t)
+	as := s.notAsRoot("postgres")
+	data := filepath.Join(s.dir, "data")
+	out, err := as(exec.CommandContext(t.Context(), program(t, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")).CombinedOutput()
+	require.NoError(t, err, "%s", out)
 
-	mu      sync.Mutex
-	away    bool
-	refused int
-	open    []net.Conn
+	dsn = "postgres://postgres@" + s.address + "/postgres?sslmode=disable"
+	db, err := sql.Open("postgres", dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	s.ready = func() bool { return db.PingContext(t.Context()) == nil }
+	s.last = syscall.SIGQUIT // by SIGKILL it leaves processes behind
+	postgres := program(t, "postgres")
+	s.command = func() *exec.Cmd {
+		return as(exec.Command(postgres, "-D", data, "-p", s.port, "-c", "listen_addresses=127.0.0.1", "-k", s.dir))
+	}
+	s.start()
+	return s, dsn
 }
 
-func newProxy(t *testing.T, target string) *proxy {
+// place is a website with a schema of PostgreSQL.
+type place struct {
+	*website
+	dsn string
+	db  *sql.DB
+}
+
+// newPlace has its schema in the server that all tests share, and leaves nothing in
+// Redis.
+func newPlace(t *testing.T, opts sandbox.Options) *place {
 	t.Helper()
-	var lc net.ListenConfig
-	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &proxy{address: listener.Addr().String()}
-	var pipes sync.WaitGroup
-	pipes.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", target)
-			if err != nil || !p.accepts(client, server) {
-				_ = client.Close()
-				continue
-			}
-			for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
-				pipes.Go(func() {
-					_, _ = io.Copy(pair[0], pair[1])
-					_, _ = pair[0].Close(), pair[1].Close()
-				})
-			}
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		p.cut(true)
-		pipes.Wait()
-	})
+	p := newPlaceOn(t, postgresBase, opts)
+	p.set("WISEPOPS_STATE_REDIS=redis://" + redisAddress + "/13")
+	t.Cleanup(p.forgetRedis)
 	return p
 }
 
-func (p *proxy) accepts(client, server net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.away {
-		p.refused++
-		_ = server.Close()
-		return false
-	}
-	p.open = append(p.open, client, server)
-	return true
+func newPlaceOn(t *testing.T, base string, opts sandbox.Options) *place {
+	t.Helper()
+	p := &place{website: newWebsite(t, opts)}
+	admin, err := sql.Open("postgres", base)
+	require.NoError(t, err)
+	_, err = admin.ExecContext(t.Context(), "CREATE SCHEMA "+p.key)
+	require.NoError(t, err, "PostgreSQL must be running")
+	t.Cleanup(func() {
+		_, err := admin.ExecContext(context.Background(), "DROP SCHEMA "+p.key+" CASCADE")
+		require.NoError(t, err)
+		require.NoError(t, admin.Close())
+	})
+
+	dsn, err := url.Parse(base)
+	require.NoError(t, err)
+	query := dsn.Query()
+	query.Set("search_path", p.key)
+	dsn.RawQuery = query.Encode()
+	p.dsn = dsn.String()
+	p.db, err = sql.Open("postgres", p.dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.db.Close()) })
+	p.set("POSTGRES_DSN="+p.dsn, "WISEPOPS_STATE_DSN="+p.dsn)
+	return p
 }
 
-// cut closes all connections and refuses further ones, or ends that.
-func (p *proxy) cut(away bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.away = away
-	for _, c := range p.open {
-		_ = c.Close()
-	}
-	p.open = nil
+// forgetRedis removes what a pipeline left in Redis.
+func (p *place) forgetRedis() {
+	conn, err := (&net.Dialer{Timeout: patience}).DialContext(context.Background(), "tcp", redisAddress)
+	require.NoError(p.t, err, "Redis must be running")
+	defer func() { require.NoError(p.t, conn.Close()) }()
+	_, err = fmt.Fprintf(conn, "SELECT 13\r\nDEL wisepops:%s wisepops:wisepops_quota\r\nQUIT\r\n", p.key)
+	require.NoError(p.t, err)
 }
 
-func (p *proxy) refusals() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.refused
+// start runs leads_to_postgres with the state resource and changes of fields.
+func (p *place) start(state string, fields ...string) *run {
+	p.t.Helper()
+	return p.website.start("config/leads_to_postgres.yaml", resources(state), append(fields, "input.wisepops_contacts.checkpoint_cache_key="+p.key)...)
+}
+
+// resources are those that a pipeline needs: where its state is, and its budget.
+func resources(state string) []string {
+	return []string{"resources/" + state + ".yaml", "resources/budget.yaml"}
+}
+
+// runToEnd has a pipeline catch up and returns what it logged.
+func (p *place) runToEnd(state string) string {
+	p.t.Helper()
+	return p.start(state, once).succeeds()
+}
+
+func (p *place) exists(table string) (there bool) {
+	p.t.Helper()
+	require.NoError(p.t, p.db.QueryRowContext(p.t.Context(), "SELECT to_regclass($1) IS NOT NULL", table).Scan(&there))
+	return there
+}
+
+// count is 0 for a table that is not there. A condition may follow its name.
+func (p *place) count(table string) (n int) {
+	p.t.Helper()
+	if name, _, _ := strings.Cut(table, " "); p.exists(name) {
+		require.NoError(p.t, p.db.QueryRowContext(p.t.Context(), "SELECT count(*) FROM "+table).Scan(&n))
+	}
+	return n
+}
+
+func (p *place) exec(statement string) {
+	p.t.Helper()
+	_, err := p.db.ExecContext(p.t.Context(), statement)
+	require.NoError(p.t, err)
+}
+
+// requireAll compares the rows of the table with the contacts of the sandbox, but for
+// those that are aside.
+func (p *place) requireAll(aside int) {
+	p.t.Helper()
+	p.website.requireAll(rows(p.t, p.db), aside)
+}
+
+// rows reads a table of contacts.
+func rows(t *testing.T, db *sql.DB) arrivals {
+	t.Helper()
+	found, err := db.QueryContext(t.Context(), "SELECT contact_id, coalesce(email, '') FROM wisepops_contacts")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, found.Close()) }()
+	arrived := arrivals{}
+	for found.Next() {
+		var id, email string
+		require.NoError(t, found.Scan(&id, &email))
+		arrived[id] = email
+	}
+	require.NoError(t, found.Err())
+	return arrived
 }
