@@ -250,7 +250,7 @@ func TestDemoReportsAPipelineThatCannotRun(t *testing.T) {
 		want    string
 	}{
 		"it does not lint":   {[]string{"poll_interval:", "poll_intervall:"}, "reading the pipeline"},
-		"it does not build":  {[]string{"checkpoint_cache: state", "checkpoint_cache: other"}, "the pipeline ended by itself"},
+		"it does not build":  {[]string{"checkpoint_cache: demo_state", "checkpoint_cache: other"}, "the pipeline ended by itself"},
 		"it knows no key":    {[]string{"${WISEPOPS_API_KEY:demo}", "${OTHER:}"}, "api_key"},
 		"its cache is wrong": {[]string{"key_column: key", "key_column: 7up: 8"}, "reading the pipeline"},
 	} {
