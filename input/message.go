@@ -3,6 +3,8 @@ package input
 import (
 	"encoding/hex"
 	"errors"
+	"strconv"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -15,9 +17,11 @@ const (
 	metaWisepopID   = "wisepops_wisepop_id"
 	metaSource      = "wisepops_source"
 	metaEvent       = "wisepops_event"
+	metaSnapshotAt  = "wisepops_snapshot_at"
 
-	sourceContacts = "contacts"
-	sourceWebhook  = "webhook"
+	sourceContacts    = "contacts"
+	sourceWebhook     = "webhook"
+	sourcePerformance = "performance"
 )
 
 // contactMessages makes a batch of contacts. The metadata that differ from contact
@@ -54,6 +58,21 @@ func contactMessages(contacts []wisepops.Contact, source, event string) service.
 		if event != "" {
 			msg.MetaSetMut(metaEvent, event)
 		}
+		batch[i] = msg
+	}
+	return batch
+}
+
+// popupMessages makes a batch of the pop-ups of one snapshot.
+func popupMessages(messages []popupMessage, at time.Time) service.MessageBatch {
+	batch := make(service.MessageBatch, len(messages))
+	for i, m := range messages {
+		msg := service.NewMessage(m.content)
+		if m.id != 0 {
+			msg.MetaSetMut(metaWisepopID, strconv.FormatInt(m.id, 10))
+		}
+		msg.MetaSetMut(metaSnapshotAt, wisepops.FormatTime(at))
+		msg.MetaSetMut(metaSource, sourcePerformance)
 		batch[i] = msg
 	}
 	return batch

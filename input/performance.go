@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,14 +16,9 @@ import (
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
-const (
-	metaSnapshotAt    = "wisepops_snapshot_at"
-	sourcePerformance = "performance"
-
-	// longestSnapshotWait bounds the wait after failures, which would otherwise
-	// grow to a day.
-	longestSnapshotWait = time.Hour
-)
+// longestSnapshotWait bounds the wait after failures, which would otherwise grow to a
+// day.
+const longestSnapshotWait = time.Hour
 
 func init() {
 	service.MustRegisterBatchInput("wisepops_performance", performanceSpec(),
@@ -325,116 +319,6 @@ func (in *performanceInput) read(ctx context.Context) (service.MessageBatch, ser
 		settle(ctx, refused)
 		return nil
 	}, nil
-}
-
-func popupMessages(messages []popupMessage, at time.Time) service.MessageBatch {
-	batch := make(service.MessageBatch, len(messages))
-	for i, m := range messages {
-		msg := service.NewMessage(m.content)
-		if m.id != 0 {
-			msg.MetaSetMut(metaWisepopID, strconv.FormatInt(m.id, 10))
-		}
-		msg.MetaSetMut(metaSnapshotAt, wisepops.FormatTime(at))
-		msg.MetaSetMut(metaSource, sourcePerformance)
-		batch[i] = msg
-	}
-	return batch
-}
-
-// settle takes note of what became of a batch. Pop-ups that were refused are as
-// they were, and soon in another snapshot.
-func (in *performanceInput) settle(before, after snapshotState, refused []int64, resolve func() *snapshotState) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	after.restore(before, refused)
-	in.refusals++
-	if len(refused) == 0 {
-		in.refusals = 0
-	} else {
-		wait := in.wait(in.refusals)
-		in.log.Warnf("%d pop-ups of a snapshot were refused downstream: the next snapshot follows in %s", len(refused), wait)
-		in.due = time.Now().Add(wait)
-		in.ended = false
-	}
-	if highest := resolve(); highest != nil {
-		in.acked = *highest
-		in.dirty = in.slot != nil
-	}
-	in.unsettled--
-	in.notify()
-}
-
-func (in *performanceInput) notify() {
-	close(in.changed)
-	in.changed = make(chan struct{})
-}
-
-// save stores the acknowledged state, unless it is stored already.
-func (in *performanceInput) save(ctx context.Context) error {
-	in.saving.Lock()
-	defer in.saving.Unlock()
-	in.mu.Lock()
-	if !in.dirty {
-		in.mu.Unlock()
-		return nil
-	}
-	in.dirty = false
-	data, err := in.acked.encode(in.conf.website)
-	in.mu.Unlock()
-	if err == nil {
-		err = in.slot.set(ctx, data)
-	}
-	if err == nil {
-		return nil
-	}
-	in.writeErrors.Incr(1)
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.dirty = true
-	in.notify()
-	return fmt.Errorf("storing the last snapshot %q in cache %q: %w", in.slot.key, in.slot.cache, err)
-}
-
-// saveOrRetry leaves it to awaitDue to try again what fails.
-func (in *performanceInput) saveOrRetry(ctx context.Context) {
-	if err := in.save(ctx); err != nil {
-		in.log.Errorf("%v: it is tried again", err)
-	}
-}
-
-// awaitDue waits until a snapshot is due, or something is to be replayed. Where no
-// snapshot follows it returns service.ErrEndOfInput, once all is settled and stored.
-func (in *performanceInput) awaitDue(ctx context.Context) (due bool, err error) {
-	for retry := storeRetryFirst; ; {
-		in.mu.Lock()
-		changed, dirty := in.changed, in.dirty
-		wait, ended, settled := time.Until(in.due), in.ended, in.unsettled == 0
-		in.mu.Unlock()
-		switch {
-		case ctx.Err() != nil:
-			return false, ctx.Err()
-		case ended && settled && !dirty:
-			return false, service.ErrEndOfInput
-		case !ended && wait <= 0:
-			return true, nil
-		case ended:
-			wait = longestSnapshotWait
-		}
-		if dirty {
-			wait = min(wait, retry)
-		}
-		select {
-		case <-ctx.Done():
-		case <-changed:
-		case <-in.again.ready:
-			return false, nil
-		case <-time.After(wait):
-			if dirty {
-				retry = min(2*retry, storeRetryLast)
-				in.saveOrRetry(ctx)
-			}
-		}
-	}
 }
 
 // Close stores what was acknowledged last. It is safe before Connect and twice.
