@@ -89,3 +89,45 @@ func ExampleContactID() {
 	// 3e387188b05a61a130ee504a762623e0 <nil>
 	// 3e387188b05a61a130ee504a762623e0 <nil>
 }
+
+// The other endpoints: performance data, hooks, and the deletion of a person's data.
+func Example() {
+	answers := map[string]string{
+		"GET /wisepops":        `[{"id":12345,"label":"Live Wisepop","created_at":"2017-02-27 15:29:43","activated":true,"display_count":100,"click_count":20,"email_count":20}]`,
+		"GET /hooks":           `[]`,
+		"POST /hooks":          `{"id":42}`,
+		"DELETE /data-privacy": `{"deleted":1}`,
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(answers[r.Method+" "+r.URL.Path]))
+	}))
+	defer srv.Close()
+
+	client, err := wisepops.New(wisepops.Options{APIKey: "the-key-of-the-website", BaseURL: srv.URL})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.CloseIdleConnections()
+	ctx := context.Background()
+
+	campaigns, err := client.Campaigns(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, c := range campaigns {
+		fmt.Println(c.ID, c.Label, c.CreatedAt, *c.DisplayCount)
+	}
+	hooks, err := client.Hooks(ctx)
+	fmt.Println(len(hooks), err)
+	id, err := client.CreateHook(ctx, wisepops.Hook{Event: wisepops.EventEmail, TargetURL: "https://leads.example.com/wisepops/email"})
+	fmt.Println(id, err)
+	deleted, err := client.DeleteData(ctx, wisepops.Identity{Email: "zoe@example.com", Phone: "+33612345678"})
+	fmt.Println(deleted, err)
+	// Output:
+	// 12345 Live Wisepop 2017-02-27 15:29:43 +0000 UTC 100
+	// 0 <nil>
+	// 42 <nil>
+	// 1 <nil>
+}
