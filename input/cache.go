@@ -2,7 +2,9 @@ package input
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -33,6 +35,18 @@ func (s cacheSlot) set(ctx context.Context, data []byte) error {
 	return s.access(ctx, func(ctx context.Context, c service.Cache) error {
 		return c.Set(ctx, s.key, data, nil)
 	})
+}
+
+// checkVersion refuses what a newer version of this program stored, whatever else it
+// looks like.
+func checkVersion(data []byte, known int) error {
+	var format struct {
+		Version int `json:"version"`
+	}
+	if json.Unmarshal(data, &format) == nil && format.Version > known {
+		return fmt.Errorf("it was written by a newer version of this program (format %d, and this one reads %d)", format.Version, known)
+	}
+	return nil
 }
 
 func (s cacheSlot) access(ctx context.Context, use func(context.Context, service.Cache) error) (err error) {

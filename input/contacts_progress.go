@@ -136,13 +136,14 @@ func decodeProgress(data []byte, wisepopID int64) (progress, error) {
 	if len(data) == 0 {
 		return p, errors.New("it is empty")
 	}
+	if err := checkVersion(data, progressVersion); err != nil {
+		return p, err
+	}
 	var s storedProgress
 	if err := json.Unmarshal(data, &s); err != nil {
 		return p, errors.New("it is not the JSON of a watermark")
 	}
 	switch {
-	case s.Version > progressVersion:
-		return p, fmt.Errorf("it was written by a newer version of this program (format %d, and this one reads %d)", s.Version, progressVersion)
 	case s.Version != progressVersion:
 		return p, errors.New("it is not the JSON of a watermark")
 	case s.WisepopID != wisepopID:

@@ -82,7 +82,7 @@ A snapshot costs one call of the API's budget (1,500 in 30 days), and one is tak
 			Description("The key of the last snapshot in the cache. Each input needs its own.").
 			Default("wisepops_performance")).
 		Field(service.NewAutoRetryNacksToggleField().
-			Description("Whether messages that are rejected (nacked) downstream are replayed until they are delivered. When `false` another snapshot is taken soon, which costs a call.")).
+			Description("Whether messages that are rejected (nacked) downstream are replayed until they are delivered. When `false` another snapshot is taken soon, which costs a call, and none while one is in flight.")).
 		Fields(apiconfig.TransportFields()...).
 		Footnotes(apiconfig.ErrorNotes(`- 'checkpoint_cache names …': there is no cache resource with that label: give the file that defines it with '-r'.
 - 'reading the last snapshot': the cache does not answer. No call is made until it does.

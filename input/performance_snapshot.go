@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"time"
 
@@ -182,12 +181,12 @@ func decodeSnapshot(data []byte) (s snapshotState, website string, err error) {
 	if len(data) == 0 {
 		return s, "", errors.New("it is empty")
 	}
-	var stored storedSnapshot
-	if json.Unmarshal(data, &stored) != nil || stored.Version < 1 || stored.Popups == nil {
-		return s, "", errors.New("it is damaged, or not a snapshot")
+	if err := checkVersion(data, snapshotVersion); err != nil {
+		return s, "", err
 	}
-	if stored.Version > snapshotVersion {
-		return s, "", fmt.Errorf("it was written by a newer version of this program (format %d, and this one reads %d)", stored.Version, snapshotVersion)
+	var stored storedSnapshot
+	if json.Unmarshal(data, &stored) != nil || stored.Version != snapshotVersion || stored.Popups == nil {
+		return s, "", errors.New("it is damaged, or not a snapshot")
 	}
 	return snapshotState{known: true, popups: stored.Popups}, stored.Website, nil
 }

@@ -82,8 +82,10 @@ func (in *performanceInput) awaitDue(ctx context.Context) (due bool, err error) 
 			return false, ctx.Err()
 		case ended && settled && !dirty:
 			return false, service.ErrEndOfInput
-		case !ended && wait <= 0:
+		case !ended && wait <= 0 && (settled || in.conf.autoReplay):
 			return true, nil
+		case !ended && wait <= 0: // what may be refused is compared with what was before
+			wait = longestSnapshotWait
 		case ended:
 			wait = longestSnapshotWait
 		}

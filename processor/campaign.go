@@ -40,9 +40,9 @@ Takes raw contacts, as the inputs deliver them, and the records of `+"`wisepops_
 }
 `+"```"+`
 
-with the members as the API has them (the time is in UTC), or `+"`\"campaign\": null`"+` where the pop-up is not known. A member `+"`campaign`"+` that a message has already, such as a form's field of that name, is kept as `+"`field_campaign`"+`.
+with the members as the API has them (the time is in UTC), or `+"`\"campaign\": null`"+` where the pop-up is not known. A member `+"`campaign`"+` that a message has already, such as a form's field of that name, is kept as `+"`field_campaign`"+`, or with a number behind that where there is one.
 
-All pop-ups are looked up with one call of the API's budget (1,500 in 30 days), whose answer is kept for `+"`refresh_interval`"+` and shared by all of these processors with the same API key in a process; the first of them says how the API is called. It is refreshed in the background, while the last answer serves. A pop-up that is not in it has it refreshed early, once an hour at most.
+All pop-ups are looked up with one call of the API's budget (1,500 in 30 days), whose answer is kept for `+"`refresh_interval`"+` and shared by all of these processors with the same API key in a process; the first of them says how the API is called. It is refreshed in the background, while the last answer serves. A pop-up that is not in it has it refreshed early, once an hour at most; one that is missing then as well was deleted, and causes no further call.
 
 No message is lost or held up for it. A message waits only where its pop-up is not known and the first call for it is under way, and no longer than `+"`max_wait`"+`; while the API is away or the budget is spent none waits. A call that fails is tried again after a wait that grows from a second to an hour.
 
@@ -154,9 +154,7 @@ func (p *campaignProcessor) Process(ctx context.Context, msg *service.Message) (
 		}
 	}
 	if own, taken := lead[colCampaign]; taken && !isCampaign(own) {
-		if _, taken := lead[colFieldCampaign]; !taken {
-			lead[colFieldCampaign] = own
-		}
+		lead[freeName(lead, colFieldCampaign)] = own
 	}
 	lead[colCampaign] = nil
 	if campaign != nil {
@@ -177,6 +175,9 @@ func (p *campaignProcessor) Close(ctx context.Context) (err error) {
 func popupID(v any) string {
 	switch id := v.(type) {
 	case json.Number:
+		if n, err := id.Float64(); err == nil && strings.ContainsAny(id.String(), ".eE") {
+			return popupID(n)
+		}
 		return id.String()
 	case string:
 		return strings.TrimSpace(id)
@@ -190,6 +191,16 @@ func popupID(v any) string {
 		}
 	}
 	return ""
+}
+
+// freeName returns a name that the lead does not have: name, name_2 and so on.
+func freeName(lead map[string]any, name string) string {
+	for n, free := 2, name; ; n++ {
+		if _, taken := lead[free]; !taken {
+			return free
+		}
+		free = name + "_" + strconv.Itoa(n)
+	}
 }
 
 // isCampaign tells what this processor added before from anything else.

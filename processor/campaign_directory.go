@@ -17,8 +17,12 @@ import (
 
 const (
 	earlyRefreshInterval = time.Hour
-	firstRefreshRetry    = time.Second
-	lastRefreshRetry     = time.Hour
+
+	// mostMissing bounds the pop-ups that are remembered as missing.
+	mostMissing = 10_000
+
+	firstRefreshRetry = time.Second
+	lastRefreshRetry  = time.Hour
 )
 
 // campaignMembers are what a lead gets of a pop-up.
@@ -51,6 +55,7 @@ type campaignDirectory struct {
 	campaigns map[string]map[string]any // by id; nil until there was an answer
 	answered  time.Time                 // when that was
 	early     time.Time                 // when an unknown pop-up last caused a call
+	missing   map[string]bool           // pop-ups that an answer did not have although they were asked for
 	retryAt   time.Time                 // when to call again after a failure
 	failures  int                       // in a row
 	fetch     *campaignFetch            // under way
@@ -145,7 +150,15 @@ func (d *campaignDirectory) lookup(ctx context.Context, id string, refresh, maxW
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return maps.Clone(d.campaigns[id]), nil
+	campaign, known = d.campaigns[id]
+	if !known && d.answered.After(fetch.begun) {
+		// It was deleted: asking for it again and again would be in vain.
+		if d.missing == nil || len(d.missing) >= mostMissing {
+			d.missing = map[string]bool{}
+		}
+		d.missing[id] = true
+	}
+	return maps.Clone(campaign), nil
 }
 
 // look has the pop-ups looked up where that is due. The fetch is nil where there
@@ -156,7 +169,7 @@ func (d *campaignDirectory) look(id string, refresh time.Duration) (campaign map
 	campaign, known = d.campaigns[id]
 	now := time.Now()
 	stale := d.campaigns == nil || now.Sub(d.answered) >= refresh
-	early := !known && !stale && (d.early.IsZero() || now.Sub(d.early) >= earlyRefreshInterval)
+	early := !known && !stale && !d.missing[id] && (d.early.IsZero() || now.Sub(d.early) >= earlyRefreshInterval)
 	if d.fetch == nil && (stale || early) && !now.Before(d.retryAt) && d.ctx.Err() == nil {
 		if early {
 			d.early = now

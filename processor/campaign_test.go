@@ -66,13 +66,15 @@ func TestLeadsGetTheirCampaign(t *testing.T) {
 	s, url := campaignSandbox(t)
 	p := openCampaign(t, service.MockResources(), url, "")
 	for lead, want := range map[string]string{
-		`{"wisepop_id":12345,"fields":{"n":12345678901234567890}}`: `{"wisepop_id":12345,"fields":{"n":12345678901234567890},` + liveWisepop + `}`,
-		`{"wisepop_id":" 12345 "}`:                                 `{"wisepop_id":" 12345 ",` + liveWisepop + `}`,
-		`{"wisepop_id":7}`:                                         `{"wisepop_id":7,"campaign":{"label":"","activated":false,"created_at":null}}`,
-		`{"wisepop_id":12345,"campaign":"spring"}`:                 `{"wisepop_id":12345,"field_campaign":"spring",` + liveWisepop + `}`,
+		`{"wisepop_id":12345,"fields":{"n":12345678901234567890}}`:                           `{"wisepop_id":12345,"fields":{"n":12345678901234567890},` + liveWisepop + `}`,
+		`{"wisepop_id":" 12345 "}`:                                                           `{"wisepop_id":" 12345 ",` + liveWisepop + `}`,
+		`{"wisepop_id":7}`:                                                                   `{"wisepop_id":7,"campaign":{"label":"","activated":false,"created_at":null}}`,
+		`{"wisepop_id":1.2345e4}`:                                                            `{"wisepop_id":1.2345e4,` + liveWisepop + `}`,
+		`{"wisepop_id":12345,"campaign":"spring","field_campaign":1}`:                        `{"wisepop_id":12345,"field_campaign":1,"field_campaign_2":"spring",` + liveWisepop + `}`,
+		`{"wisepop_id":12345,"campaign":"spring"}`:                                           `{"wisepop_id":12345,"field_campaign":"spring",` + liveWisepop + `}`,
 		`{"wisepop_id":12345,"campaign":{"label":"Old","activated":true,"created_at":null}}`: `{"wisepop_id":12345,` + liveWisepop + `}`,
-		`{"wisepop_id":null}`: `{"wisepop_id":null,"campaign":null}`,
-		`{}`:                  `{"campaign":null}`,
+		`{"wisepop_id":null}`:                                                                `{"wisepop_id":null,"campaign":null}`,
+		`{}`:                                                                                 `{"campaign":null}`,
 	} {
 		require.JSONEq(t, want, campaign(t, p, lead))
 	}
@@ -117,13 +119,21 @@ func TestUnknownPopupCausesOneEarlyRefreshAnHour(t *testing.T) {
 	}
 	require.Equal(t, 2, s.Calls().Total)
 
-	p.directory.mu.Lock()
-	p.directory.early = p.directory.early.Add(-time.Hour)
-	p.directory.mu.Unlock()
+	anHourLater := func() {
+		p.directory.mu.Lock()
+		defer p.directory.mu.Unlock()
+		p.directory.early = p.directory.early.Add(-time.Hour)
+	}
+	anHourLater()
 	for range 5 {
 		require.Contains(t, campaign(t, p, `{"wisepop_id":100}`), `"campaign":null`)
 	}
 	require.Equal(t, 3, s.Calls().Total)
+	anHourLater()
+	for range 5 {
+		require.Contains(t, campaign(t, p, `{"wisepop_id":100}`), `"campaign":null`)
+	}
+	require.Equal(t, 3, s.Calls().Total, "it was missing in an answer: it was deleted")
 }
 
 func TestLastAnswerServesWhileTheApiIsAway(t *testing.T) {
@@ -206,7 +216,7 @@ func TestCampaignConfigErrors(t *testing.T) {
 }
 
 func TestPopupIDs(t *testing.T) {
-	for _, v := range []any{json.Number("12345"), "12345", " 12345 ", int64(12345), 12345, 12345.0} {
+	for _, v := range []any{json.Number("12345"), json.Number("12345.0"), json.Number("1.2345e4"), "12345", " 12345 ", int64(12345), 12345, 12345.0} {
 		require.Equal(t, "12345", popupID(v))
 	}
 	for _, v := range []any{nil, true, 1.5, []any{}, ""} {

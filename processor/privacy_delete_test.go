@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,4 +130,23 @@ func TestPrivacyDeleteConfigErrors(t *testing.T) {
 		}
 		assert.ErrorContains(t, err, want, conf)
 	}
+}
+
+// The client waits no longer than a second here, and the API wants two.
+func TestLongRetryAfterIsWaitedFor(t *testing.T) {
+	s := sandbox.New(sandbox.Options{})
+	s.Add(sandbox.Contact{Email: "zoe@example.com"})
+	var calls atomic.Int32
+	s.Control(func(*http.Request) *sandbox.Fault {
+		if calls.Add(1) == 1 {
+			return &sandbox.Fault{Status: http.StatusTooManyRequests, RetryAfter: "2"}
+		}
+		return nil
+	})
+	begun := time.Now()
+	batch := erase(t, s, "backoff: { max_elapsed_time: 1s }", `{"email":"zoe@example.com"}`)
+	require.NoError(t, batch[0].GetError())
+	require.Equal(t, "deleted", content(t, batch[0])["status"])
+	require.GreaterOrEqual(t, time.Since(begun), 2*time.Second)
+	require.EqualValues(t, 2, calls.Load())
 }

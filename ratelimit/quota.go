@@ -24,6 +24,13 @@ const (
 	ledgerLastRetry  = time.Minute
 
 	ledgerTimeout = 10 * time.Second
+
+	// slowestWrites is how often a call is written down where each write takes longer
+	// than the one before.
+	slowestWrites = 5
+
+	// The budget has recovered where one in so many of its calls is left.
+	recoveredShare = 10
 )
 
 func quotaSpec() *service.ConfigSpec {
@@ -102,7 +109,7 @@ type quota struct {
 	denied    *service.MetricCounter
 
 	mu     sync.Mutex
-	warned bool // since the last call that was allowed
+	warned bool // since the budget had recovered
 }
 
 func newQuota(conf *service.ParsedConfig, mgr *service.Resources) (*quota, error) {
@@ -118,7 +125,7 @@ func newQuota(conf *service.ParsedConfig, mgr *service.Resources) (*quota, error
 		return nil, err
 	}
 	if reserve < 0 || reserve >= calls {
-		return nil, fmt.Errorf("%s must not be negative, and less than %s", wqFieldReserve, wqFieldCalls)
+		return nil, fmt.Errorf("%s must not be negative, and less than %s: they are %d and %d", wqFieldReserve, wqFieldCalls, reserve, calls)
 	}
 	window, err := conf.FieldDuration(wqFieldWindow)
 	if err != nil {
@@ -174,13 +181,16 @@ func (q *quota) Access(ctx context.Context) (time.Duration, error) {
 			q.limit, q.account.window, time.Now().Add(wait).UTC().Format(time.RFC3339))
 		return wait, nil
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.warned = false
+	if left >= max(1, q.limit/recoveredShare) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.warned = false
+	}
 	return 0, nil
 }
 
-// warn logs once until a call is allowed again.
+// warn logs once until the budget has recovered: not each time that a single call
+// became free and was made.
 func (q *quota) warn(format string, args ...any) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -219,6 +229,7 @@ type account struct {
 	retryAt time.Time     // no access to the cache before then
 	retry   time.Duration // the next wait
 	start   time.Time     // with a monotonic clock
+	writing int64         // milliseconds that the last write of the ledger took
 }
 
 func sharedAccount(mgr *service.Resources, key accountKey, window time.Duration) (*account, error) {
@@ -264,28 +275,40 @@ func (a *account) spend(ctx context.Context, limit int) (wait time.Duration, lef
 		// A moment more, since instants are cut to milliseconds.
 		return time.Duration(a.ledger.freeAt(now, limit)-now+1) * time.Millisecond, 0, nil
 	}
-	if err := a.charge(ctx, now); err != nil {
+	if err := a.charge(ctx); err != nil {
 		return a.putOff(err), 0, a.failed
 	}
 	a.failed, a.retry = nil, 0
 	return 0, limit - a.ledger.spent(now), nil
 }
 
-// charge writes a call down. What may or may not have been written is written anew
-// with the next call; this one is not made.
-func (a *account) charge(ctx context.Context, now int64) error {
+// charge writes a call down, in the bucket of the instant at which it is made: when it
+// is written. Where writing took longer than expected it is done again. What may or may
+// not have been written is written anew with the next call; this one is not made.
+func (a *account) charge(ctx context.Context) error {
 	before := *a.ledger
 	before.buckets = append([]bucket(nil), a.ledger.buckets...)
-	a.ledger.charge(now)
-	data, err := a.ledger.encode()
-	if err == nil {
-		err = a.access(ctx, func(ctx context.Context, c service.Cache) error { return c.Set(ctx, a.key, data, nil) })
+	for range slowestWrites {
+		begun := a.now()
+		expected := begun + a.writing
+		a.ledger.charge(begun, expected)
+		data, err := a.ledger.encode()
+		if err == nil {
+			err = a.access(ctx, func(ctx context.Context, c service.Cache) error { return c.Set(ctx, a.key, data, nil) })
+		}
+		if err != nil {
+			a.ledger.buckets = before.buckets
+			return fmt.Errorf("writing the ledger of calls %q to cache %q: %w", a.key, a.cache, err)
+		}
+		written := a.now()
+		a.writing = written - begun
+		if written <= a.ledger.end(expected) {
+			return nil
+		}
+		a.ledger.buckets = append([]bucket(nil), before.buckets...)
+		a.writing *= 2
 	}
-	if err != nil {
-		a.ledger = &before
-		return fmt.Errorf("writing the ledger of calls %q to cache %q: %w", a.key, a.cache, err)
-	}
-	return nil
+	return fmt.Errorf("writing the ledger of calls %q to cache %q: it takes too long", a.key, a.cache)
 }
 
 func (a *account) load(ctx context.Context) error {

@@ -61,16 +61,20 @@ func (l *ledger) spent(now int64) int {
 	return n
 }
 
-// charge counts a call.
-func (l *ledger) charge(now int64) {
-	now = l.at(now)
-	width := l.width.Milliseconds()
-	end := (now/width + 1) * width
+// charge counts a call that is made now or, as is expected, a little later.
+func (l *ledger) charge(now, made int64) {
+	end := l.end(max(l.at(now), made))
 	i, found := slices.BinarySearchFunc(l.buckets, end, func(b bucket, end int64) int { return int(min(max(b.end-end, -1), 1)) })
 	if !found {
 		l.buckets = slices.Insert(l.buckets, i, bucket{end: end})
 	}
 	l.buckets[i].calls++
+}
+
+// end is that of the bucket in which a call at an instant counts.
+func (l *ledger) end(now int64) int64 {
+	width := l.width.Milliseconds()
+	return (now/width + 1) * width
 }
 
 // freeAt returns when fewer than limit calls count, which is now or later.
@@ -117,11 +121,14 @@ func (l *ledger) decode(data []byte) error {
 	if len(data) == 0 {
 		return errors.New("it is empty")
 	}
+	var format struct {
+		Version int `json:"version"`
+	}
+	if json.Unmarshal(data, &format) == nil && format.Version > ledgerVersion {
+		return fmt.Errorf("it was written by a newer version of this program (format %d, and this one reads %d)", format.Version, ledgerVersion)
+	}
 	if json.Unmarshal(data, &s) != nil {
 		return errors.New("it is not the JSON of a ledger")
-	}
-	if s.Version > ledgerVersion {
-		return fmt.Errorf("it was written by a newer version of this program (format %d, and this one reads %d)", s.Version, ledgerVersion)
 	}
 	if s.Version != ledgerVersion || s.Latest == nil || s.Buckets == nil {
 		return errors.New("it is not the JSON of a ledger")

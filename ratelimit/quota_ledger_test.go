@@ -14,9 +14,9 @@ const hour = int64(time.Hour / time.Millisecond)
 func TestCallCountsUntilAWindowAfterItsBucket(t *testing.T) {
 	l := newLedger(720 * time.Hour)
 	for range 3 {
-		l.charge(1000*hour + 5)
+		l.charge(1000*hour+5, 1000*hour+5)
 	}
-	l.charge(1001 * hour)
+	l.charge(1001*hour, 1001*hour)
 	assert.Equal(t, 4, l.spent(1001*hour))
 	assert.Equal(t, 4, l.spent(1721*hour-1))
 	assert.Equal(t, 1, l.spent(1721*hour))
@@ -27,9 +27,9 @@ func TestFreeAt(t *testing.T) {
 	l := newLedger(720 * time.Hour)
 	require.Equal(t, int64(7), l.freeAt(7, 1))
 	for range 3 {
-		l.charge(1000 * hour)
+		l.charge(1000*hour, 1000*hour)
 	}
-	l.charge(1010 * hour)
+	l.charge(1010*hour, 1010*hour)
 	for limit, want := range map[int]int64{5: 1020 * hour, 4: 1721 * hour, 3: 1721 * hour, 2: 1721 * hour, 1: 1731 * hour} {
 		assert.Equal(t, want, l.freeAt(1020*hour, limit), limit)
 	}
@@ -37,9 +37,9 @@ func TestFreeAt(t *testing.T) {
 
 func TestClockThatIsSetBackLetsNoCallOff(t *testing.T) {
 	l := newLedger(720 * time.Hour)
-	l.charge(1000 * hour)
+	l.charge(1000*hour, 1000*hour)
 	assert.Equal(t, 1, l.spent(1))
-	l.charge(1)
+	l.charge(1, 1)
 	assert.Equal(t, 2, l.spent(1000*hour))
 	// Forth and back again.
 	assert.Equal(t, 0, l.spent(2000*hour))
@@ -53,7 +53,7 @@ func TestLedgerSurvivesItsEncoding(t *testing.T) {
 		now := rapid.Int64Range(-hour, 1<<45).Draw(t, "now")
 		for range rapid.IntRange(0, 50).Draw(t, "calls") {
 			now += rapid.Int64Range(-hour, 50*hour).Draw(t, "step")
-			l.charge(now)
+			l.charge(now, now)
 		}
 		data, err := l.encode()
 		require.NoError(t, err)
@@ -87,7 +87,7 @@ func FuzzDecodeLedger(f *testing.F) {
 		l := newLedger(time.Hour)
 		if l.decode(data) == nil {
 			before := l.spent(hour)
-			l.charge(hour)
+			l.charge(hour, hour)
 			require.Equal(t, before+1, l.spent(hour))
 			require.GreaterOrEqual(t, l.freeAt(hour, 1), hour)
 		}
@@ -130,7 +130,7 @@ func TestNoWindowSeesMoreCallsThanItsLimit(t *testing.T) {
 					}
 					continue
 				}
-				l.charge(now)
+				l.charge(now, now)
 				var err error
 				stored, err = l.encode()
 				require.NoError(t, err)

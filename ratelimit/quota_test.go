@@ -310,3 +310,55 @@ func TestQuotaConfigErrors(t *testing.T) {
 	_, err := newQuota(parse(t, "cache: state\ncache_key: a\nwindow: 2h"), mgr)
 	assert.ErrorContains(t, err, "is shared with a rate limit whose window is 1h0m0s")
 }
+
+// slowCache takes a while to write.
+type slowCache struct {
+	service.Cache
+	values map[string][]byte
+	slow   time.Duration
+}
+
+func (c *slowCache) Get(_ context.Context, key string) ([]byte, error) {
+	if v, ok := c.values[key]; ok {
+		return v, nil
+	}
+	return nil, service.ErrKeyNotFound
+}
+
+func (*slowCache) Close(context.Context) error { return nil }
+
+func (c *slowCache) Set(_ context.Context, key string, value []byte, _ *time.Duration) error {
+	<-time.After(c.slow)
+	c.values[key] = value
+	return nil
+}
+
+// The call is made after it was written down, and so is in another bucket.
+func TestCallCountsForAWindowHoweverLongItIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := &slowCache{values: map[string][]byte{}}
+		env := service.NewEnvironment()
+		require.NoError(t, env.RegisterCache("slow", service.NewConfigSpec(),
+			func(*service.ParsedConfig, *service.Resources) (service.Cache, error) { return cache, nil }))
+		mgr, _ := resourcesOf(t, env, `{label: state, slow: {}}`)
+		a := open(t, mgr, "calls: 1").account
+		sinceTheHour := time.Duration(time.Now().UnixNano() % int64(time.Hour))
+		<-time.After(time.Hour - sinceTheHour - time.Second)
+		cache.slow = 8 * time.Second
+		wait, _, err := a.spend(t.Context(), 1)
+		require.NoError(t, err)
+		require.Zero(t, wait)
+		made := time.Now()
+		cache.slow = 0
+		for {
+			wait, _, err = a.spend(t.Context(), 1)
+			require.NoError(t, err)
+			if wait == 0 {
+				break
+			}
+			<-time.After(wait)
+		}
+		require.GreaterOrEqual(t, time.Since(made), 720*time.Hour)
+		require.Less(t, time.Since(made), 722*time.Hour)
+	})
+}

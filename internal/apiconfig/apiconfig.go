@@ -97,6 +97,19 @@ func Key(conf *service.ParsedConfig) (string, error) {
 	return key, nil
 }
 
+// Retries returns how many times a call is tried again, and how long a client waits for
+// that in all: a longer Retry-After is left to its caller.
+func Retries(conf *service.ParsedConfig) (most int, patience time.Duration, err error) {
+	if most, err = conf.FieldInt(fieldMaxRetries); err != nil {
+		return 0, 0, err
+	}
+	boff, err := conf.FieldBackOff(fieldBackOff)
+	if err != nil {
+		return 0, 0, err
+	}
+	return most, boff.MaxElapsedTime, nil
+}
+
 // BaseURL returns where the API is served, as it is written.
 func BaseURL(conf *service.ParsedConfig) (string, error) { return conf.FieldString(fieldBaseURL) }
 

@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -68,19 +69,24 @@ type Deleter struct {
 	DryRun      bool
 	MaxInFlight int
 
-	client  *wisepops.Client
-	email   *service.InterpolatedString
-	phone   *service.InterpolatedString
-	country string
-	places  chan struct{} // taken by calls under way
-	outage  outage
-	counts  *service.MetricCounter
+	client   *wisepops.Client
+	retries  int           // of a call that the API wants later than the client waits
+	patience time.Duration // of the client
+	email    *service.InterpolatedString
+	phone    *service.InterpolatedString
+	country  string
+	places   chan struct{} // taken by calls under way
+	outage   outage
+	counts   *service.MetricCounter
 }
 
 // New builds what the fields describe. It makes no call.
 func New(conf *service.ParsedConfig, mgr *service.Resources) (d *Deleter, err error) {
 	d = &Deleter{counts: mgr.Metrics().NewCounter("wisepops_privacy_deletions", "status")}
 	if d.client, err = apiconfig.NewClient(conf, mgr, nil); err != nil {
+		return nil, err
+	}
+	if d.retries, d.patience, err = apiconfig.Retries(conf); err != nil {
 		return nil, err
 	}
 	if d.email, err = conf.FieldInterpolatedString(fieldEmail); err != nil {
@@ -164,18 +170,25 @@ func (d *Deleter) call(ctx context.Context, who wisepops.Identity) (o Outcome, e
 	case <-ctx.Done():
 		return o, ctx.Err()
 	}
-	client := d.client
-	probing, done, err := d.outage.enter(ctx)
-	if err != nil {
-		d.counts.Incr(1, "error")
-		return o, err
-	}
-	if probing {
-		client = client.WithMaxRetries(0)
-	}
-	o.Deleted, err = client.DeleteData(ctx, who)
-	done(err)
-	if err != nil {
+	for attempt := 0; ; attempt++ {
+		client := d.client
+		probing, done, err := d.outage.enter(ctx)
+		if err != nil {
+			d.counts.Incr(1, "error")
+			return o, err
+		}
+		if probing {
+			client = client.WithMaxRetries(0)
+		}
+		o.Deleted, err = client.DeleteData(ctx, who)
+		done(err)
+		if err == nil {
+			break
+		}
+		// A Retry-After that is too long for the client: the outage has everybody wait.
+		if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok && apiErr.RetryAfter > d.patience && attempt < d.retries {
+			continue
+		}
 		d.counts.Incr(1, "error")
 		return o, fmt.Errorf("deleting data: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/mail"
 	"strings"
+	"unicode"
 
 	"github.com/nyaruka/phonenumbers"
 
@@ -51,9 +52,14 @@ func readEmail(text string) (string, error) {
 	const scheme = "mailto:"
 	if len(text) > len(scheme) && strings.EqualFold(text[:len(scheme)], scheme) {
 		text = strings.TrimSpace(text[len(scheme):])
-		if strings.ContainsAny(text, "?%") {
+		if strings.ContainsAny(text, "?%") || strings.HasPrefix(text, "//") {
 			return "", errEmail // parts of a URL that are no address, or hide one
 		}
+	}
+	// What is copied brings along quotes, and marks that nobody sees: the address would
+	// be another one, of nobody.
+	if strings.ContainsFunc(text, isInvisible) || strings.ContainsAny(text[:1], "'`") {
+		return "", errEmail
 	}
 	// A name, a comment or angle brackets around the address are not one.
 	address, err := mail.ParseAddress(text)
@@ -67,12 +73,18 @@ func readPhone(text, country string) (string, error) {
 	if strings.ContainsFunc(text, isNotPhone) {
 		return "", errors.New("phone holds what no phone number holds")
 	}
+	if holdsTwo(text) {
+		return "", errors.New("phone is not one phone number")
+	}
 	international := strings.HasPrefix(text, "+")
 	if rest, ok := strings.CutPrefix(text, "00"); ok {
 		text, international = "+"+rest, true
 	}
 	if !international && country == "" {
 		return "", errors.New("phone is not international (with + or 00 in front), and there is no default_country to read it with")
+	}
+	if !international && lacksPlus(text, country) {
+		return "", fmt.Errorf("phone may be a number of %s, or an international one without its +", country)
 	}
 	if number, err := phonenumbers.Parse(text, country); err == nil && phonenumbers.IsValidNumber(number) {
 		return phonenumbers.Format(number, phonenumbers.E164), nil
@@ -82,12 +94,7 @@ func readPhone(text, country string) (string, error) {
 	}
 	// A number that no plan lists may have been typed all the same. Parentheses
 	// mostly hold a digit that is not to be dialled from abroad.
-	digits := strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return r
-		}
-		return -1
-	}, text)
+	digits := onlyDigits(text)
 	if len(digits) < leastDigits || len(digits) > mostDigits || digits[0] == '0' || strings.ContainsAny(text, "()") || strings.LastIndexByte(text, '+') > 0 {
 		return "", errors.New("phone is not a phone number")
 	}
@@ -95,6 +102,37 @@ func readPhone(text, country string) (string, error) {
 }
 
 // isNotPhone tells what neither digits nor the punctuation of phone numbers are.
+func isInvisible(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Z) }
+
+// holdsTwo tells two numbers in one text, such as 030 123456 / 57. A slash that belongs
+// to a number follows its area code.
+func holdsTwo(text string) bool {
+	const longestAreaCode = 8 // with the code of its country
+	area, rest, slash := strings.Cut(text, "/")
+	return slash && (strings.Contains(rest, "/") || len(onlyDigits(area)) > longestAreaCode)
+}
+
+// lacksPlus tells a number that could be read as one of the country, although it does
+// not begin as those do, and is a whole one abroad.
+func lacksPlus(text, country string) bool {
+	const trunk = "0"
+	digits := onlyDigits(text)
+	if phonenumbers.GetNddPrefixForRegion(country, true) != trunk || strings.HasPrefix(digits, trunk) {
+		return false
+	}
+	abroad, err := phonenumbers.Parse("+"+digits, "")
+	return err == nil && phonenumbers.IsValidNumber(abroad)
+}
+
+func onlyDigits(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, text)
+}
+
 func isNotPhone(r rune) bool {
 	return (r < '0' || r > '9') && !strings.ContainsRune("+ .-/()\t\u00a0\u2009\u202f\u2010\u2011\u2013", r)
 }
