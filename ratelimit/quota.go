@@ -109,7 +109,7 @@ type quota struct {
 	denied    *service.MetricCounter
 
 	mu     sync.Mutex
-	warned bool // since the budget had recovered
+	warned string // the warning since the budget had recovered
 }
 
 func newQuota(conf *service.ParsedConfig, mgr *service.Resources) (*quota, error) {
@@ -184,18 +184,18 @@ func (q *quota) Access(ctx context.Context) (time.Duration, error) {
 	if left >= max(1, q.limit/recoveredShare) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.warned = false
+		q.warned = ""
 	}
 	return 0, nil
 }
 
-// warn logs once until the budget has recovered: not each time that a single call
-// became free and was made.
+// warn logs a warning once until the budget has recovered, or another comes: not each
+// time that a single call became free and was made.
 func (q *quota) warn(format string, args ...any) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.warned {
-		q.warned = true
+	if q.warned != format {
+		q.warned = format
 		q.log.Warnf(format, args...)
 	}
 }

@@ -362,3 +362,24 @@ func TestCallCountsForAWindowHoweverLongItIsWritten(t *testing.T) {
 		require.Less(t, time.Since(made), 722*time.Hour)
 	})
 }
+
+// Where a little more is wanted than there is, calls become free one by one.
+func TestSpentBudgetIsToldOnceUntilItHasRecovered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mgr, out := resourcesOf(t, service.NewEnvironment(), `{label: state, memory: {}}`)
+		q := open(t, mgr, "calls: 20\nwindow: 720h")
+		told := func() int { return strings.Count(out.String(), "The calls of the website are spent") }
+		for range 100 {
+			for !allowed(t, q) {
+				<-time.After(6 * time.Hour)
+			}
+			<-time.After(24 * time.Hour)
+		}
+		require.Equal(t, 1, told())
+		<-time.After(800 * time.Hour) // nothing is asked for
+		for allowed(t, q) {
+			<-time.After(time.Minute)
+		}
+		require.Equal(t, 2, told())
+	})
+}
