@@ -191,3 +191,25 @@ func TestPerformanceConfigErrors(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// The refusal comes when another snapshot has long been due: that one waits, so that its
+// growth is the whole one.
+func TestNoSnapshotIsTakenWhileOneMayBeRefused(t *testing.T) {
+	h := newPerformanceHarness(t)
+	h.sandbox.SetCampaigns(sandbox.Campaign{ID: 1, DisplayCount: 100})
+	h.refuse = func(n int) bool {
+		switch n {
+		case 1:
+			h.sandbox.SetCampaigns(sandbox.Campaign{ID: 1, DisplayCount: 110})
+		case 2:
+			h.sandbox.SetCampaigns(sandbox.Campaign{ID: 1, DisplayCount: 130})
+			<-time.After(300 * time.Millisecond) // three times the interval
+			return true
+		}
+		return false
+	}
+	stop := h.start("emit: changed\nauto_replay_nacks: false")
+	eventually(t, func() bool { return h.count() == 2 })
+	stop()
+	require.Equal(t, [][3]int64{{1, 100, -1}, {1, 130, 30}}, h.displays())
+}
