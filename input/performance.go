@@ -56,7 +56,8 @@ type performanceInput struct {
 	due       time.Time // when to take the next snapshot
 	order     *checkpoint.Uncapped[snapshotState]
 	acked     snapshotState
-	dirty     bool // acked is not stored
+	acks      int  // how often acked changed
+	stored    int  // acks when it was stored last
 	unsettled int  // batches
 	refusals  int  // batches refused in a row
 	ended     bool // unless something is refused, no snapshot follows

@@ -25,7 +25,7 @@ func (in *performanceInput) settle(before, after snapshotState, refused []int64,
 	}
 	if highest := resolve(); highest != nil {
 		in.acked = *highest
-		in.dirty = in.slot != nil
+		in.acks++
 	}
 	in.unsettled--
 	in.notify()
@@ -36,29 +36,32 @@ func (in *performanceInput) notify() {
 	in.changed = make(chan struct{})
 }
 
+// dirty tells, under the lock, whether the acknowledged state is not stored.
+func (in *performanceInput) dirty() bool { return in.slot != nil && in.stored != in.acks }
+
 // save stores the acknowledged state, unless it is stored already.
 func (in *performanceInput) save(ctx context.Context) error {
 	in.saving.Lock()
 	defer in.saving.Unlock()
 	in.mu.Lock()
-	if !in.dirty {
+	if !in.dirty() {
 		in.mu.Unlock()
 		return nil
 	}
-	in.dirty = false
+	acks := in.acks
 	data, err := in.acked.encode(in.conf.website)
 	in.mu.Unlock()
 	if err == nil {
 		err = in.slot.set(ctx, data)
 	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	defer in.notify()
 	if err == nil {
+		in.stored = acks
 		return nil
 	}
 	in.writeErrors.Incr(1)
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.dirty = true
-	in.notify()
 	return fmt.Errorf("storing the last snapshot %q in cache %q: %w", in.slot.key, in.slot.cache, err)
 }
 
@@ -74,7 +77,7 @@ func (in *performanceInput) saveOrRetry(ctx context.Context) {
 func (in *performanceInput) awaitDue(ctx context.Context) (due bool, err error) {
 	for retry := storeRetryFirst; ; {
 		in.mu.Lock()
-		changed, dirty := in.changed, in.dirty
+		changed, dirty := in.changed, in.dirty()
 		wait, ended, settled := time.Until(in.due), in.ended, in.unsettled == 0
 		in.mu.Unlock()
 		switch {
