@@ -3,9 +3,10 @@
 BINARY  := bin/wisepops-connect
 VERSION ?= $(shell git describe --tags --always 2>/dev/null)
 FUZZTIME ?= 3m
+DURATION ?= 2m
 TOOL    := go tool -modfile=tools/go.mod
 
-.PHONY: help build full docs deploy demo test config-test lint format integration fuzz bench ci clean
+.PHONY: help build full docs deploy demo test config-test lint format integration fuzz torture soak bench ci clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,7 +47,13 @@ integration: ## Run the tests against real servers (.ci/services installs and st
 fuzz: ## Fuzz each parser for FUZZTIME
 	bash tests/fuzz.sh $(FUZZTIME)
 
-bench: build ## Measure polling and webhooks beside their rivals
+torture: build ## Count what is lost through crashes, and faults of everything, for DURATION
+	go run ./tests/torture -binary $(BINARY) -duration $(DURATION)
+
+soak: build ## Watch memory and goroutines under load with faults, for DURATION
+	go run ./tests/torture -binary $(BINARY) -soak -duration $(DURATION)
+
+bench: build ## Measure everything in docs/performance.md, beside its rivals
 	go run ./tests/bench -binary $(BINARY)
 
 ci: ## Run what CI runs
