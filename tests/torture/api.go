@@ -91,7 +91,7 @@ func (a *api) draw(r *http.Request) *sandbox.Fault {
 	case "key refused":
 		return &sandbox.Fault{Status: pick(a.rng, 401, 403)}
 	case "nonsense":
-		body := pick(a.rng, "<html>maintenance</html>", `{"contacts": "later"}`, `[{"wisepop_id": 1,`, "null", "", "[1, 2]")
+		body := pick(a.rng, "<html>maintenance</html>", `{"contacts": "later"}`, `[{"wisepop_id": 1,`, "null", "", "0")
 		f := &sandbox.Fault{Body: []byte(body), Effective: effective, ContentType: pick(a.rng, "", "application/json")}
 		if some < 5 {
 			f.Status, f.Header = http.StatusFound, http.Header{"Location": {"/api2/elsewhere"}}

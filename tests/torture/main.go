@@ -82,6 +82,8 @@ var scenarios = []struct {
 	{"privacy", torturePrivacy},
 }
 
+var errCutShort = errors.New("the run was cut short: it shows nothing")
+
 func torture(ctx context.Context, opts options, only string, soaking bool) error {
 	if _, err := os.Stat(opts.binary); err != nil {
 		return fmt.Errorf("looking for the binary (make build): %w", err)
@@ -108,10 +110,10 @@ func torture(ctx context.Context, opts options, only string, soaking bool) error
 		return fmt.Errorf("there is no scenario %q", only)
 	}
 	running.Wait()
-	report(results)
 	if ctx.Err() != nil {
-		return errors.New("the run was cut short")
+		return errCutShort
 	}
+	report(results)
 	var failed []string
 	for _, r := range results {
 		if len(r.problems) > 0 {
@@ -141,5 +143,8 @@ func epochs(ctx context.Context, opts options, run func(*world), r *result) {
 		}
 		run(w)
 		w.close()
+		if ctx.Err() != nil {
+			return // what it counted means nothing
+		}
 	}
 }

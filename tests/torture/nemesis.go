@@ -106,7 +106,11 @@ func (n *nemesis) sinkFaults(tempo pace) func(context.Context) {
 
 // stateFaults are those that the kind of state knows.
 func (n *nemesis) stateFaults(tempo pace) func(context.Context) {
-	return n.group("state", tempo, true, n.w.state.faults...)
+	faults := n.group("state", tempo, true, n.w.state.faults...)
+	if n.w.state.meanwhile == nil {
+		return faults
+	}
+	return func(ctx context.Context) { n.w.during(ctx, faults, n.w.state.meanwhile)() }
 }
 
 // clockJumps set the service's clock.

@@ -88,6 +88,8 @@ func (p *process) wait(most time.Duration) (inTime bool) {
 	select {
 	case <-p.ended:
 		inTime = true
+	case <-p.w.ctx.Done():
+		p.kill()
 	case <-timer.C:
 		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
 		<-p.ended

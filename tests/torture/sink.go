@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +21,7 @@ import (
 const sinkTimeout = 4 * time.Second
 
 // sinkFaults are the ways in which a sink fails that listens. With "amnesia" it stores
-// what comes, and its answer is lost.
+// what comes, and some of its answers are lost.
 var sinkFaults = []string{"refuse", "hang", "amnesia", "slow"}
 
 // sink is an HTTP server that keeps what the binary writes, and remembers enough of
@@ -39,7 +41,7 @@ type sink struct {
 	requests atomic.Int64 // ever
 
 	mu        sync.Mutex
-	rng       *rand.Rand // of what is forgotten
+	rng       *rand.Rand // of what is forgotten, and whose answer is lost
 	forget    int
 	forgotten int
 	kind      string
@@ -132,7 +134,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	kind, healed := s.kind, s.healed
+	kind, healed, amnesia := s.kind, s.healed, s.kind == "amnesia" && s.rng.IntN(3) == 0
 	s.mu.Unlock()
 	switch kind {
 	case "refuse":
@@ -154,7 +156,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		pause(r.Context(), time.Duration(len(body)%10)*time.Millisecond)
 	}
 	stored := s.store(r.URL.Path, run, body)
-	if kind == "amnesia" {
+	if amnesia {
 		s.doubt(stored)
 		panic(http.ErrAbortHandler)
 	}
@@ -253,11 +255,15 @@ func (s *sink) explain(inFlight int) repeats {
 	defer s.mu.Unlock()
 	r := repeats{byEnd: map[int]int{}}
 	for id, times := range s.times {
+		// A request of a dead run may be handled after one of the next.
+		times = slices.SortedStableFunc(slices.Values(times), func(a, b arrival) int { return cmp.Compare(a.run, b.run) })
 		for i := 1; i < len(times); i++ {
 			before, again := times[i-1], times[i]
 			r.all++
 			switch end, known := s.ends[before.run]; {
-			case before.ambiguous:
+			case before.ambiguous, again.ambiguous && again.run == before.run:
+				// The latter where a request that was given up is handled after the one
+				// that replaced it.
 				r.ambiguous++
 			case s.forgot(before, again, inFlight):
 				r.lost++

@@ -52,6 +52,9 @@ func soak(ctx context.Context, opts options) error {
 	samples := w.soak()
 	r.epochs = 1
 	printSamples(samples)
+	if ctx.Err() != nil {
+		return errCutShort
+	}
 	judgeSamples(r, samples)
 	report([]*result{r})
 	if len(r.problems) > 0 {
@@ -247,6 +250,9 @@ func (s *soaked) audit(requests *posts) {
 		return false
 	})
 	w.judge(offered, offered-lost, lost, 0, r)
+	if w.sink.foreign > 0 {
+		w.problem("%d messages are nothing that was offered", w.sink.foreign)
+	}
 	w.note("%d deletions asked for and answered", answered)
 	left := map[string]bool{}
 	for _, c := range w.api.Contacts() {

@@ -66,7 +66,7 @@ func newWorld(ctx context.Context, opts options, r *result, number int, length t
 		seed: opts.seed + uint64(number)*1_000_003,
 	}
 	w.nemesis = &nemesis{w: w}
-	if w.sink, err = newSink(ctx, w.rng("forget"), opts.forget); err != nil {
+	if w.sink, err = newSink(ctx, w.rng("sink requests"), opts.forget); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return w, nil
@@ -105,6 +105,9 @@ func (w *world) note(format string, args ...any) {
 }
 
 func (w *world) problem(format string, args ...any) {
+	if w.ctx.Err() != nil {
+		return // what was cut short is not finished
+	}
 	w.failed.Store(true)
 	w.res.problem("%s: %s", w.name, fmt.Sprintf(format, args...))
 }
