@@ -200,8 +200,11 @@ func TestEveryContactArrivesOnceWhateverTheAPIDoes(t *testing.T) {
 		api, pageSize, overlap := drawAPI(t)
 		r := newReader(t, api, pageSize, overlap)
 		for range rapid.IntRange(1, 4).Draw(t, "polls") {
-			for !r.step().caughtUp {
-				live(t, api, overlap)
+			// Pages of one contact could not keep up with contacts that go on coming.
+			for steps := 0; !r.step().caughtUp; steps++ {
+				if steps < 300 {
+					live(t, api, overlap)
+				}
 				r.ack(rapid.IntRange(0, 2).Draw(t, "acks"))
 			}
 			live(t, api, overlap)
