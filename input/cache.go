@@ -37,6 +37,14 @@ func (s cacheSlot) set(ctx context.Context, data []byte) error {
 	})
 }
 
+// checkCache refuses a label of no cache resource, which a field names.
+func checkCache(mgr *service.Resources, field, label string) error {
+	if !mgr.HasCache(label) {
+		return fmt.Errorf("%s names %q, and there is no cache resource with that label", field, label)
+	}
+	return nil
+}
+
 // checkVersion refuses what a newer version of this program stored, whatever else it
 // looks like.
 func checkVersion(data []byte, known int) error {

@@ -3,7 +3,6 @@ package input
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,8 +61,8 @@ func newContactsInput(conf *service.ParsedConfig, mgr *service.Resources) (*cont
 	if c.cache == "" {
 		return in, nil
 	}
-	if !mgr.HasCache(c.cache) {
-		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wciFieldCheckpointCache, c.cache)
+	if err := checkCache(mgr, wciFieldCheckpointCache, c.cache); err != nil {
+		return nil, err
 	}
 	in.store = &store{cacheSlot{mgr, c.cache, c.cacheKey}, c.wisepopID}
 	if in.claim, err = claimCheckpoint(mgr, c.cache, c.cacheKey); err != nil {

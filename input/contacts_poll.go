@@ -8,6 +8,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
@@ -17,9 +18,6 @@ const pagesAhead = 2
 
 // lagInterval is how often the lag is reported while nothing is asked for.
 const lagInterval = 15 * time.Second
-
-// firstWait is the wait after the first failed poll of an outage.
-const firstWait = time.Second
 
 // page is a page of new contacts on its way to the pipeline.
 type page struct {
@@ -107,24 +105,7 @@ func (po *poller) prefetch(ctx context.Context) error {
 // failed takes note of a failed poll, and returns how long to wait.
 func (po *poller) failed(err error) time.Duration {
 	po.failures++
-	wait := po.wait(po.failures)
-	if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok {
-		wait = max(wait, apiErr.RetryAfter)
-	}
-	return wait
-}
-
-// wait doubles with each time in a row that something failed, up to the poll
-// interval.
-func (po *poller) wait(times int) time.Duration {
-	wait := firstWait
-	for range times - 1 {
-		if wait >= po.conf.pollInterval {
-			break
-		}
-		wait *= 2
-	}
-	return min(wait, po.conf.pollInterval)
+	return apiconfig.WaitAfter(err, po.failures, po.conf.pollInterval)
 }
 
 // postpone delays the next request.
@@ -234,7 +215,7 @@ func (po *poller) rewind(ctx context.Context, acks *checkpointer) bool {
 		po.rewinds, po.progress = 0, n
 	}
 	po.rewinds++
-	wait := po.wait(po.rewinds)
+	wait := apiconfig.Wait(po.rewinds, po.conf.pollInterval)
 	po.log.Warnf("%d contacts were refused downstream: they are read again in %s", acks.refusals(), wait)
 	po.start(acks.rewind())
 	po.postpone(wait)

@@ -87,8 +87,8 @@ func newPerformanceInput(conf *service.ParsedConfig, mgr *service.Resources) (*p
 	if c.cache == "" {
 		return in, nil
 	}
-	if !mgr.HasCache(c.cache) {
-		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wpiFieldCheckpointCache, c.cache)
+	if err := checkCache(mgr, wpiFieldCheckpointCache, c.cache); err != nil {
+		return nil, err
 	}
 	in.slot = &cacheSlot{mgr, c.cache, c.cacheKey}
 	if in.claim, err = claimCheckpoint(mgr, c.cache, c.cacheKey); err != nil {
@@ -210,21 +210,11 @@ func (in *performanceInput) fetch(ctx context.Context) error {
 // failed takes note of a failed call, and returns how long to wait.
 func (in *performanceInput) failed(err error) time.Duration {
 	in.failures++
-	wait := in.wait(in.failures)
-	if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok {
-		wait = max(wait, apiErr.RetryAfter)
-	}
-	return wait
+	return apiconfig.WaitAfter(err, in.failures, in.longestWait())
 }
 
-// wait doubles with each time in a row that something failed.
-func (in *performanceInput) wait(times int) time.Duration {
-	longest := min(in.conf.pollInterval, longestSnapshotWait)
-	wait := firstWait
-	for i := 1; i < times && wait < longest; i++ {
-		wait *= 2
-	}
-	return min(wait, longest)
+func (in *performanceInput) longestWait() time.Duration {
+	return min(in.conf.pollInterval, longestSnapshotWait)
 }
 
 func (in *performanceInput) postpone(wait time.Duration) {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
 )
 
 // settle takes note of what became of a batch. Pop-ups that were refused are as
@@ -18,7 +20,7 @@ func (in *performanceInput) settle(before, after snapshotState, refused []int64,
 	if len(refused) == 0 {
 		in.refusals = 0
 	} else {
-		wait := in.wait(in.refusals)
+		wait := apiconfig.Wait(in.refusals, in.longestWait())
 		in.log.Warnf("%d pop-ups of a snapshot were refused downstream: the next snapshot follows in %s", len(refused), wait)
 		in.due = time.Now().Add(wait)
 		in.ended = false
@@ -87,9 +89,7 @@ func (in *performanceInput) awaitDue(ctx context.Context) (due bool, err error) 
 			return false, service.ErrEndOfInput
 		case !ended && wait <= 0 && (settled || in.conf.autoReplay):
 			return true, nil
-		case !ended && wait <= 0: // what may be refused is compared with what was before
-			wait = longestSnapshotWait
-		case ended:
+		case ended || wait <= 0: // until what is in flight is settled
 			wait = longestSnapshotWait
 		}
 		if dirty {

@@ -2,7 +2,6 @@ package input
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -48,8 +47,10 @@ func newWebhookInput(conf *service.ParsedConfig, mgr *service.Resources) (*webho
 	if in.listeners, err = sharedListeners(mgr); err != nil {
 		return nil, err
 	}
-	if c.cache != "" && !mgr.HasCache(c.cache) {
-		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wwiFieldCheckpointCache, c.cache)
+	if c.cache != "" {
+		if err := checkCache(mgr, wwiFieldCheckpointCache, c.cache); err != nil {
+			return nil, err
+		}
 	}
 	if c.wanted != nil {
 		in.registrar = &registrar{

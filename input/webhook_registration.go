@@ -12,13 +12,13 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
 const (
-	// A day of a refused key costs about 40 calls with these waits.
-	registerFirstWait = time.Second
-	registerLastWait  = time.Hour
+	// A day of a refused key costs about 40 calls with this.
+	registerLastWait = time.Hour
 
 	lastLookVersion = 1
 )
@@ -119,7 +119,7 @@ func (r *registrar) run(ctx context.Context) {
 			if !sleepFor(ctx, min(time.Until(last.Next), r.interval)) {
 				return
 			}
-			err = r.remember(ctx, lastLook{Next: time.Now().Add(registerWait(failures)), Failures: failures + 1})
+			err = r.remember(ctx, lastLook{Next: time.Now().Add(apiconfig.Wait(failures+1, registerLastWait)), Failures: failures + 1})
 		}
 		if err == nil {
 			err = r.look(ctx, failures)
@@ -130,11 +130,8 @@ func (r *registrar) run(ctx context.Context) {
 		wait := r.interval
 		next := lastLook{Next: time.Now().Add(wait)}
 		if err != nil {
-			wait = registerWait(failures)
-			if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok {
-				wait = max(wait, apiErr.RetryAfter)
-			}
 			failures++
+			wait = apiconfig.WaitAfter(err, failures, registerLastWait)
 			next = lastLook{Next: time.Now().Add(wait), Failures: failures}
 			r.log.Errorf("Registering hooks: %v: next attempt in %s", err, wait)
 		} else {
@@ -147,18 +144,6 @@ func (r *registrar) run(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// registerWait doubles with each failure in a row.
-func registerWait(failures int) time.Duration {
-	wait := registerFirstWait
-	for range failures {
-		if wait >= registerLastWait {
-			break
-		}
-		wait *= 2
-	}
-	return min(wait, registerLastWait)
 }
 
 // look lists the hooks, and creates and removes what the plan says. Where it

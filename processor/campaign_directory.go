@@ -21,8 +21,7 @@ const (
 	// mostMissing bounds the pop-ups that are remembered as missing.
 	mostMissing = 10_000
 
-	firstRefreshRetry = time.Second
-	lastRefreshRetry  = time.Hour
+	lastRefreshRetry = time.Hour
 )
 
 // campaignMembers are what a lead gets of a pop-up.
@@ -203,7 +202,8 @@ func (d *campaignDirectory) run(f *campaignFetch) {
 	switch {
 	case d.ctx.Err() != nil:
 	case err != nil:
-		d.retryAt = now.Add(d.failed(err))
+		d.failures++
+		d.retryAt = now.Add(apiconfig.WaitAfter(err, d.failures, lastRefreshRetry))
 		d.log.Errorf("%v: leads go on with the campaigns that are known, and it is tried again later", err)
 	default:
 		d.failures = 0
@@ -211,22 +211,6 @@ func (d *campaignDirectory) run(f *campaignFetch) {
 		d.answered = now
 		d.campaigns = campaignsByID(answer)
 	}
-}
-
-// failed returns how long to wait.
-func (d *campaignDirectory) failed(err error) time.Duration {
-	wait := firstRefreshRetry
-	for range d.failures {
-		if wait *= 2; wait >= lastRefreshRetry {
-			wait = lastRefreshRetry
-			break
-		}
-	}
-	d.failures++
-	if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok {
-		wait = max(wait, apiErr.RetryAfter)
-	}
-	return wait
 }
 
 // waitingForBudget lets messages go on: the budget may be spent for days.

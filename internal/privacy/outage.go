@@ -7,12 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
 const (
-	outageFirstWait = time.Second
-
 	// A day of an outage costs some hundred calls with this, and a day of a refused
 	// key some thirty.
 	outageLastWait  = 15 * time.Minute
@@ -103,15 +102,8 @@ func (o *outage) settle(err error, begun time.Time) {
 	if o.failures > 0 && begun.Before(o.until) {
 		return
 	}
-	wait := outageFirstWait
-	for range o.failures {
-		wait = min(2*wait, last)
-	}
 	o.failures++
-	if apiErr != nil {
-		wait = max(wait, apiErr.RetryAfter)
-	}
-	o.until = time.Now().Add(wait)
+	o.until = time.Now().Add(apiconfig.WaitAfter(err, o.failures, last))
 	o.refused = nil
 	if errors.Is(err, wisepops.ErrUnauthorized) {
 		o.refused = err
