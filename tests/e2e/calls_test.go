@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
+	"github.com/wisepops-connect/wisepops-connect/tests/freeport"
 )
 
 func TestQuietPollIsOneCall(t *testing.T) {
@@ -129,13 +130,12 @@ func TestRefusedConnectionsLoseNothing(t *testing.T) {
 	requireExactlyOnce(t, a, readLines(t, out))
 }
 
-// freeAddress is where nobody listens.
+// freeAddress is where nobody listens, and nobody else will.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := freeport.Address(t.Context())
 	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return address
 }
 
 func TestContactsThatAppearLateArriveOnce(t *testing.T) {

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"path/filepath"
 	"sync"
@@ -14,15 +13,6 @@ import (
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
 )
-
-// freePort is an address that nobody listened on a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // webhook is the configuration of an input whose hooks lead to the address.
 func (a *api) webhook(address string, settings obj) obj {
@@ -71,7 +61,7 @@ func TestDeliveriesSurviveRestartsUnderLoad(t *testing.T) {
 		}
 		return http.StatusOK
 	})
-	conf := pipeline(a.webhook(freePort(t), nil), s.output(obj{"max_in_flight": 8}), filepath.Join(t.TempDir(), "state.db"), obj{"logger": obj{"level": "TRACE"}})
+	conf := pipeline(a.webhook(freeAddress(t), nil), s.output(obj{"max_in_flight": 8}), filepath.Join(t.TempDir(), "state.db"), obj{"logger": obj{"level": "TRACE"}})
 	killed := 0
 	for round := range 8 {
 		p := run(t, conf)
@@ -111,7 +101,7 @@ func TestStuckSinkDoesNotHoldUpTheEndOfAReceiver(t *testing.T) {
 	release := make(chan struct{})
 	t.Cleanup(sync.OnceFunc(func() { close(release) }))
 	s.answer(func([]byte) int { <-release; return http.StatusServiceUnavailable })
-	p := run(t, pipeline(a.webhook(freePort(t), obj{"shutdown_timeout": "1s"}), s.output(nil), filepath.Join(t.TempDir(), "state.db"), obj{"shutdown_timeout": "2s"}))
+	p := run(t, pipeline(a.webhook(freeAddress(t), obj{"shutdown_timeout": "1s"}), s.output(nil), filepath.Join(t.TempDir(), "state.db"), obj{"shutdown_timeout": "2s"}))
 	waitForHooks(t, a, 3)
 	a.Submit()
 	waitFor(t, "an attempt", func() bool { return a.Deliveries().Attempts > 0 })
@@ -128,7 +118,7 @@ func TestContactIsTheSameByHookAndByPoll(t *testing.T) {
 	a.delivers(t)
 	out := filepath.Join(t.TempDir(), "ids")
 	conf := pipeline(
-		obj{"broker": obj{"inputs": list{a.webhook(freePort(t), nil), a.contacts(obj{"follow": true, "poll_interval": "200ms"})}}},
+		obj{"broker": obj{"inputs": list{a.webhook(freeAddress(t), nil), a.contacts(obj{"follow": true, "poll_interval": "200ms"})}}},
 		fileOutput(out), filepath.Join(t.TempDir(), "state.db"),
 		obj{"pipeline": obj{"processors": list{obj{"mapping": `root = @wisepops_contact_id + " " + @wisepops_source`}}}},
 	)

@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
+	"github.com/wisepops-connect/wisepops-connect/tests/freeport"
 )
 
 // program finds what is not in the PATH of every user, too.
@@ -153,35 +153,11 @@ func answers(address string) bool {
 	return true
 }
 
-var ports struct {
-	mu    sync.Mutex
-	given map[int]bool
-}
-
-// freePort is a port of 127.0.0.1 that stays free while its server is away: no other
-// test gets it, nor is it among those that the system gives to connections.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ports.mu.Lock()
-	defer ports.mu.Unlock()
-	if ports.given == nil {
-		ports.given = map[int]bool{}
-	}
-	for range 1000 {
-		port := 20000 + rand.IntN(12000)
-		if ports.given[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		require.NoError(t, l.Close())
-		ports.given[port] = true
-		return strconv.Itoa(port)
-	}
-	require.FailNow(t, "no port is free")
-	return ""
+	port, err := freeport.Get(t.Context())
+	require.NoError(t, err)
+	return port
 }
 
 // outage is a time during which a server is away.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
+	"github.com/wisepops-connect/wisepops-connect/tests/freeport"
 )
 
 const (
@@ -65,7 +66,7 @@ func torturePrivacy(w *world) {
 		w.problem("making the state: %v", err)
 		return
 	}
-	address, err := freeAddress(w.ctx)
+	address, err := freeport.Address(w.ctx)
 	if err != nil {
 		w.problem("finding an address: %v", err)
 		return

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wisepops-connect/wisepops-connect/tests/freeport"
 )
 
 // sinkTimeout is how long the binary waits for the sink.
@@ -72,7 +74,7 @@ func newSink(ctx context.Context, rng *rand.Rand, forget int) (*sink, error) {
 		rng: rng, forget: forget,
 		healed: make(chan struct{}), times: map[string][]arrival{}, ends: map[int]ending{},
 	}
-	address, err := freeAddress(ctx)
+	address, err := freeport.Address(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
+	"github.com/wisepops-connect/wisepops-connect/tests/freeport"
 )
 
 const (
@@ -66,17 +67,17 @@ func soak(ctx context.Context, opts options) error {
 func (w *world) soak() []sample {
 	w.serve(sandbox.Options{Seed: w.seed, Contacts: 2000, Switches: sandbox.Switches{Late: 2 * time.Second}})
 	w.state = w.sqliteState(filepath.Join(w.dir, "state.db"))
-	hookAddress, err := freeAddress(w.ctx)
+	hookAddress, err := freeport.Address(w.ctx)
 	if err != nil {
 		w.problem("finding an address: %v", err)
 		return nil
 	}
-	requestAddress, err := freeAddress(w.ctx)
+	requestAddress, err := freeport.Address(w.ctx)
 	if err != nil {
 		w.problem("finding an address: %v", err)
 		return nil
 	}
-	debugAddress, err := freeAddress(w.ctx)
+	debugAddress, err := freeport.Address(w.ctx)
 	if err != nil {
 		w.problem("finding an address: %v", err)
 		return nil

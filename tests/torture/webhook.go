@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
+	"github.com/wisepops-connect/wisepops-connect/tests/freeport"
 )
 
 const (
@@ -50,7 +51,7 @@ func tortureWebhook(w *world) {
 		w.problem("making the state: %v", err)
 		return
 	}
-	address, err := freeAddress(w.ctx)
+	address, err := freeport.Address(w.ctx)
 	if err != nil {
 		w.problem("finding an address: %v", err)
 		return
