@@ -108,7 +108,7 @@ func (in *webhookInput) ReadBatch(ctx context.Context) (service.MessageBatch, se
 	if err != nil {
 		return nil, nil, err
 	}
-	return contactMessages(d.contacts, sourceWebhook, d.event), d.ack, nil
+	return d.messages, d.ack, nil
 }
 
 // Close refuses what comes, has the answers sent of what was acknowledged, and

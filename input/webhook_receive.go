@@ -2,7 +2,6 @@ package input
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -48,10 +47,7 @@ func (rec *receiver) serveHealth(w http.ResponseWriter, r *http.Request) {
 		answerWebhook(w, http.StatusMethodNotAllowed)
 		return
 	}
-	rec.mu.Lock()
-	ending := rec.closed || isClosed(rec.stopped)
-	rec.mu.Unlock()
-	if ending {
+	if stopped, _ := rec.ending(); stopped {
 		w.Header().Set("Connection", "close")
 		answerWebhook(w, http.StatusServiceUnavailable)
 		return
@@ -75,23 +71,29 @@ func (rec *receiver) handle(w http.ResponseWriter, r *http.Request, event string
 		w.Header().Set("Allow", http.MethodPost)
 		return answerWebhook(w, http.StatusMethodNotAllowed)
 	}
-	stopped := rec.enter()
-	if stopped == nil {
+	entered, crowded := rec.enter()
+	if !entered {
 		w.Header().Set("Connection", "close")
 		return answerWebhook(w, http.StatusServiceUnavailable)
 	}
 	defer rec.leave()
 
-	status := rec.receive(w, r, event, stopped)
+	status := http.StatusServiceUnavailable
+	if !crowded {
+		status = rec.receive(w, r, event)
+	}
 	rec.warn(status)
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", webhookRetryAfter)
 	}
-	if isClosed(stopped) || isClosed(rec.closing) {
+	stopped, closed := rec.ending()
+	if stopped {
 		w.Header().Set("Connection", "close")
 	}
-	answerWebhook(w, status)
-	if isClosed(rec.closing) {
+	if stopped || status != http.StatusOK {
+		answerWebhook(w, status)
+	} // else net/http says the same, without a copy of the headers
+	if closed {
 		// Close waits for this handler, and what it wrote would still be on its way.
 		_ = http.NewResponseController(w).Flush()
 	}
@@ -100,10 +102,7 @@ func (rec *receiver) handle(w http.ResponseWriter, r *http.Request, event string
 
 // receive reads a delivery, hands it to the pipeline, and returns the status of
 // the answer.
-func (rec *receiver) receive(w http.ResponseWriter, r *http.Request, event string, stopped <-chan struct{}) int {
-	if rec.crowded() {
-		return http.StatusServiceUnavailable
-	}
+func (rec *receiver) receive(w http.ResponseWriter, r *http.Request, event string) int {
 	for _, coding := range r.Header["Content-Encoding"] {
 		if coding != "" && !strings.EqualFold(coding, "identity") {
 			return http.StatusUnsupportedMediaType
@@ -123,10 +122,6 @@ func (rec *receiver) receive(w http.ResponseWriter, r *http.Request, event strin
 	if rec.keys != nil && !wisepops.Verify(signatures[0], body, rec.keys...) {
 		return http.StatusUnauthorized
 	}
-	if !rec.admit() {
-		return http.StatusServiceUnavailable
-	}
-	defer rec.dismiss()
 	contacts, err := wisepops.ParseContacts(body)
 	if err != nil || slices.ContainsFunc(contacts, func(c wisepops.Contact) bool { return c.Raw[0] != '{' }) {
 		return http.StatusBadRequest
@@ -134,40 +129,7 @@ func (rec *receiver) receive(w http.ResponseWriter, r *http.Request, event strin
 	if len(contacts) == 0 {
 		return http.StatusOK
 	}
-	return rec.deliver(&delivery{contacts: contacts, event: event, done: make(chan error, 1)}, stopped)
-}
-
-// deliver waits for the pipeline. That the client seems to have gone changes
-// nothing: it may only have closed its half of the connection.
-func (rec *receiver) deliver(d *delivery, stopped <-chan struct{}) int {
-	timeout := time.NewTimer(rec.ackTimeout)
-	defer timeout.Stop()
-	select {
-	case rec.deliveries <- d:
-	case <-timeout.C:
-		return http.StatusGatewayTimeout
-	case <-stopped:
-		return http.StatusServiceUnavailable
-	case <-rec.closing:
-		return http.StatusServiceUnavailable
-	}
-	var err error
-	select {
-	case err = <-d.done:
-	case <-timeout.C:
-		return http.StatusGatewayTimeout
-	case <-rec.closing:
-		// Both may have come at once.
-		select {
-		case err = <-d.done:
-		default:
-			return http.StatusServiceUnavailable
-		}
-	}
-	if err != nil {
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusOK
+	return rec.deliver(newDelivery(contactMessages(contacts, sourceWebhook, event)))
 }
 
 func (rec *receiver) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
@@ -228,19 +190,4 @@ func answerWebhook(w http.ResponseWriter, status int) int {
 	}
 	http.Error(w, http.StatusText(status), status)
 	return status
-}
-
-// delivery is one accepted request on its way through the pipeline.
-type delivery struct {
-	contacts []wisepops.Contact
-	event    string
-	done     chan error // receives what became of it
-}
-
-func (d *delivery) ack(_ context.Context, err error) error {
-	select {
-	case d.done <- err:
-	default: // an answer is given once
-	}
-	return nil
 }

@@ -41,8 +41,9 @@ func FuzzDelivery(f *testing.F) {
 				return
 			}
 			var raw []string
-			for _, c := range d.contacts {
-				raw = append(raw, string(c.Raw))
+			for _, msg := range d.messages {
+				content, _ := msg.AsBytes()
+				raw = append(raw, string(content))
 			}
 			emitted <- raw
 			_ = d.ack(ctx, nil)
