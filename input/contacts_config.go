@@ -39,6 +39,8 @@ A poll that finds nothing costs one call of the API's budget (1,500 in 30 days),
 
 A poll that fails is tried again after a wait that grows from a second to `+"`poll_interval`"+`, and only the first one of an outage is retried at once (`+"`max_retries`"+`).
 
+What has no readable time is delivered too, once and with a warning, even where a page holds something else than objects: nothing that the API returns is judged to be no lead.
+
 == Metadata
 
 - `+"`wisepops_contact_id`"+`: 32 hex digits that identify the contact, the same for a contact that a webhook delivered: what tables upsert on
