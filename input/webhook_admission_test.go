@@ -65,7 +65,7 @@ func TestReceiverAnswers(t *testing.T) {
 				case dice < 9:
 					wait := time.Duration(rng.IntN(8)) * time.Millisecond
 					pipeline.Go(func() {
-						time.Sleep(wait)
+						<-time.After(wait)
 						settle(d, id, nil)
 					})
 				}

@@ -191,7 +191,9 @@ func (w *world) redisState(forgetful bool) (*state, error) {
 	lose := func() {
 		w.res.count(&w.res.stateLosses)
 		w.sink.stateLost()
-		r.restore()
+		if err := r.restore(); err != nil {
+			w.problem("setting the state back: %v", err)
+		}
 	}
 	s.powerLoss = lose
 	// The server alone crashes: the binary goes on, with a state that is older.
