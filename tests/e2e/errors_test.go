@@ -1,11 +1,8 @@
 package e2e_test
 
 import (
-	"bufio"
 	"database/sql"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strconv"
@@ -15,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
@@ -281,84 +279,6 @@ func TestContactsWithoutAReadableTimeArriveOnce(t *testing.T) {
 	requireExactlyOnce(t, a, readLines(t, out))
 }
 
-// redis is as much of a Redis server as the cache needs.
-type redis struct {
-	mu     sync.Mutex
-	values map[string]string
-	writes int
-}
-
-func (r *redis) listen(t *testing.T, address string) {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go r.serve(c)
-		}
-	}()
-}
-
-func (r *redis) serve(c net.Conn) {
-	defer func() { _ = c.Close() }()
-	in := bufio.NewReader(c)
-	number := func() (int, error) {
-		line, err := in.ReadString('\n')
-		if err != nil || len(line) < 2 {
-			return 0, io.EOF
-		}
-		return strconv.Atoi(strings.TrimSpace(line[1:]))
-	}
-	for {
-		n, err := number()
-		if err != nil {
-			return
-		}
-		args := make([]string, n)
-		for i := range args {
-			size, err := number()
-			if err != nil {
-				return
-			}
-			data := make([]byte, size+2)
-			if _, err := io.ReadFull(in, data); err != nil {
-				return
-			}
-			args[i] = string(data[:size])
-		}
-		if _, err := io.WriteString(c, r.answer(args)); err != nil {
-			return
-		}
-	}
-}
-
-func (r *redis) answer(args []string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch strings.ToUpper(args[0]) {
-	case "CLIENT":
-		return "+OK\r\n"
-	case "PING":
-		return "+PONG\r\n"
-	case "GET":
-		v, ok := r.values[args[1]]
-		if !ok {
-			return "$-1\r\n"
-		}
-		return fmt.Sprintf("$%d\r\n%s\r\n", len(v), v)
-	case "SET":
-		r.writes++
-		r.values[args[1]] = args[2]
-		return "+OK\r\n"
-	}
-	return "-ERR unknown command\r\n"
-}
-
 func redisCache(address string) obj {
 	return obj{"cache_resources": list{obj{"label": "state", "redis": obj{"url": "tcp://" + address}}}}
 }
@@ -374,11 +294,12 @@ func TestCacheThatIsDownAtTheStartCostsNoCall(t *testing.T) {
 	require.True(t, p.running())
 	require.Zero(t, a.Calls().Total, "calls")
 
-	r := &redis{values: map[string]string{}}
-	r.listen(t, address)
+	server := miniredis.NewMiniRedis()
+	require.NoError(t, server.StartAddr(address))
+	t.Cleanup(server.Close)
 	p.succeeds()
 	requireExactlyOnce(t, a, readLines(t, out))
-	require.Positive(t, r.writes)
+	require.Equal(t, []string{"wisepops_contacts"}, server.Keys())
 }
 
 func TestCacheThatFailsLaterPausesReading(t *testing.T) {
