@@ -223,7 +223,7 @@ func (rec *receiver) enter() (entered, crowded bool) {
 		return false, false
 	}
 	rec.open++
-	return true, rec.open > openPerPlace*rec.maxInFlight
+	return true, rec.open > max(openPerPlace*rec.maxInFlight, openAtLeast)
 }
 
 func (rec *receiver) leave() {

@@ -20,6 +20,11 @@ const (
 	webhookHeaderTimeout  = 10 * time.Second
 	webhookIdleTimeout    = 2 * time.Minute
 	webhookMaxHeaderBytes = 64 << 10
+
+	// webhookLeavingTime is how long the path of an input that has ended is answered
+	// with 503 where others keep the listener: when all of them end, or when another
+	// takes its place, a 404 would tell the sender that the hook is wrong.
+	webhookLeavingTime = time.Minute
 )
 
 // webhookListeners are the listeners of this process, by address. Inputs that
@@ -49,10 +54,13 @@ type webhookListener struct {
 	served            chan struct{} // closed when the server has ended
 
 	mu     sync.RWMutex
-	routes map[string]*webhookInput
+	routes map[string]*webhookInput // also those that have ended, for a while
 
-	closing bool          // guarded by the lock of all of them
-	closed  chan struct{} // closed when the address is free again
+	// Guarded by the lock of all of them.
+	inputs  int // those that have not ended
+	closing bool
+
+	closed chan struct{} // closed when the address is free again
 }
 
 // attach has the requests for the path of an input go to it, and binds the address
@@ -86,12 +94,17 @@ func (all *webhookListeners) attach(ctx context.Context, in *webhookInput) (*web
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for taken, other := range l.routes {
-		if pathsOverlap(taken, in.conf.path) {
+		if !pathsOverlap(taken, in.conf.path) {
+			continue
+		}
+		if _, closed := other.receiver.ending(); !closed {
 			return nil, fmt.Errorf("the inputs %s and %s both serve %s on %s: give each its own %s",
 				describeComponent(other.mgr), describeComponent(in.mgr), in.conf.path, in.conf.address, wwiFieldPath)
 		}
+		delete(l.routes, taken)
 	}
 	l.routes[in.conf.path] = in
+	l.inputs++
 	return l, nil
 }
 
@@ -104,13 +117,12 @@ func pathsOverlap(a, b string) bool {
 // answers are sent or the context has ended.
 func (all *webhookListeners) detach(ctx context.Context, l *webhookListener, in *webhookInput) {
 	all.mu.Lock()
-	l.mu.Lock()
-	delete(l.routes, in.conf.path)
-	last := len(l.routes) == 0
+	l.inputs--
+	last := l.inputs == 0
 	l.closing = last
-	l.mu.Unlock()
 	all.mu.Unlock()
 	if !last {
+		time.AfterFunc(webhookLeavingTime, func() { l.forget(in) })
 		return
 	}
 	if l.server.Shutdown(ctx) != nil {
@@ -121,6 +133,15 @@ func (all *webhookListeners) detach(ctx context.Context, l *webhookListener, in 
 	defer all.mu.Unlock()
 	delete(all.byAddress, in.conf.address)
 	close(l.closed)
+}
+
+// forget has the path of an input be one of those that nobody serves.
+func (l *webhookListener) forget(in *webhookInput) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.routes[in.conf.path] == in {
+		delete(l.routes, in.conf.path)
+	}
 }
 
 func bindWebhookListener(ctx context.Context, conf *webhookConfig, logger *service.Logger) (*webhookListener, error) {

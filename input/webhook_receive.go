@@ -25,6 +25,7 @@ const (
 	// openPerPlace is how many requests may be open for each that may wait for the
 	// pipeline: the others are being read, or are a stranger's.
 	openPerPlace = 8
+	openAtLeast  = 256 // so that a stranger does not take the only place with a few
 
 	webhookRetryAfter = "1" // seconds
 
