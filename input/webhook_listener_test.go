@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -25,10 +26,11 @@ func TestWebhookPathOfAnInputThatEnded(t *testing.T) {
 		return in
 	}
 	keeper := listen("/keeper")
+	client := &http.Client{Timeout: 20 * time.Second}
 	request := func(method, path string) *http.Response {
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+keeper.listener.address.String()+path, strings.NewReader("[]"))
 		require.NoError(t, err)
-		res, err := http.DefaultClient.Do(req)
+		res, err := client.Do(req)
 		require.NoError(t, err)
 		require.NoError(t, res.Body.Close())
 		return res
