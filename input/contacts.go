@@ -53,7 +53,7 @@ func newContactsInput(conf *service.ParsedConfig, mgr *service.Resources) (*cont
 		log:  mgr.Logger(),
 		stop: shutdown.NewSignaller(),
 
-		again: newReplays(),
+		again: newQueue[replay](),
 	}
 	if in.client, err = apiconfig.NewClient(conf, mgr, in.waitingForBudget); err != nil {
 		return nil, err

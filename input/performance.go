@@ -74,7 +74,7 @@ func newPerformanceInput(conf *service.ParsedConfig, mgr *service.Resources) (*p
 		conf:        c,
 		log:         mgr.Logger(),
 		stop:        shutdown.NewSignaller(),
-		again:       newReplays(),
+		again:       newQueue[replay](),
 		snapshots:   m.NewCounter("wisepops_performance_snapshots"),
 		lastSuccess: m.NewGauge("wisepops_last_poll_success_seconds"),
 		writeErrors: m.NewCounter("wisepops_snapshot_write_errors"),

@@ -13,50 +13,14 @@ const (
 	replayWaitLast  = time.Second
 )
 
-// replays holds what was refused downstream, until it is read again. It does the work
+// replays hold what was refused downstream, until it is read again. They do the work
 // of service.AutoRetryNacksBatched, which loses messages where a part of a batch fails,
 // is sent again, and fails in part again: it looks up what failed by the indexes of the
 // whole batch.
-type replays struct {
-	ready chan struct{} // holds a value where there may be something to take
-
-	mu      sync.Mutex
-	waiting []replay
-}
+type replays = queue[replay]
 
 // replay makes a batch of what was refused, and its acknowledgement.
 type replay func() (service.MessageBatch, service.AckFunc)
-
-func newReplays() *replays { return &replays{ready: make(chan struct{}, 1)} }
-
-// take returns the oldest replay, or nil.
-func (r *replays) take() replay {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.waiting) == 0 {
-		return nil
-	}
-	oldest := r.waiting[0]
-	r.waiting = r.waiting[1:]
-	if len(r.waiting) > 0 {
-		r.signal()
-	}
-	return oldest
-}
-
-func (r *replays) add(again replay) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting = append(r.waiting, again)
-	r.signal()
-}
-
-func (r *replays) signal() {
-	select {
-	case r.ready <- struct{}{}:
-	default:
-	}
-}
 
 // replayed makes a batch of items. What is refused of it waits among the replays, for
 // longer each time; settled is called once everything was acknowledged.

@@ -25,7 +25,7 @@ func numbered(items []int) service.MessageBatch {
 // message is written once, in the end, and only then the batch is settled.
 func TestEachMessageIsReplayedUntilItIsWritten(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		r := newReplays()
+		r := newQueue[replay]()
 		items := rapid.SliceOfNDistinct(rapid.IntRange(0, 99), 1, 12, rapid.ID[int]).Draw(rt, "items")
 		settled := 0
 		written := map[string]int{}
@@ -70,7 +70,7 @@ func TestEachMessageIsReplayedUntilItIsWritten(t *testing.T) {
 
 func TestReplaysWaitLongerEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReplays()
+		r := newQueue[replay]()
 		_, ack := replayed(r, []int{1}, numbered, func(context.Context) {})
 		var waits []time.Duration
 		for range 14 {
@@ -86,7 +86,7 @@ func TestReplaysWaitLongerEachTime(t *testing.T) {
 }
 
 func TestReplaysAreTakenInTheirOrder(t *testing.T) {
-	r := newReplays()
+	r := newQueue[replay]()
 	require.Nil(t, r.take())
 	for _, n := range []int{1, 2, 3} {
 		_, ack := replayed(r, []int{n}, numbered, func(context.Context) {})

@@ -3,7 +3,6 @@ package input
 import (
 	"context"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,13 +24,11 @@ type receiver struct {
 	mu       sync.Mutex             // never held while waiting
 	open     int                    // requests that are not answered yet
 	inFlight map[*delivery]struct{} // what waits for the pipeline, read or not
-	waiting  []*delivery            // what of it nobody has read, the oldest first
-	arrived  chan struct{}          // holds something when waiting has grown
+	waiting  *queue[*delivery]      // what of it nobody has read
 	reading  <-chan struct{}        // the end of the context of the last read
 	stopping func() bool            // ends the watch over that context
 	stopped  bool                   // nobody reads any more
 	closed   bool                   // no acknowledgement will come
-	closing  chan struct{}          // closed when closed
 	idle     chan struct{}          // closed when closed and everything is answered
 }
 
@@ -44,8 +41,7 @@ func newReceiver(conf *webhookConfig, mgr *service.Resources) *receiver {
 		counts:      mgr.Metrics().NewCounter("wisepops_deliveries", "event", "status"),
 		latency:     mgr.Metrics().NewTimer("wisepops_delivery_latency_ns"),
 		inFlight:    map[*delivery]struct{}{},
-		arrived:     make(chan struct{}, 1),
-		closing:     make(chan struct{}),
+		waiting:     newQueue[*delivery](),
 		idle:        make(chan struct{}),
 	}
 	if conf.verify {
@@ -105,11 +101,7 @@ func (rec *receiver) admit(d *delivery) bool {
 		return false
 	}
 	rec.inFlight[d] = struct{}{}
-	rec.waiting = append(rec.waiting, d)
-	select {
-	case rec.arrived <- struct{}{}:
-	default:
-	}
+	rec.waiting.add(d)
 	return true
 }
 
@@ -118,22 +110,19 @@ func (rec *receiver) dismiss(d *delivery) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	delete(rec.inFlight, d)
-	if i := slices.Index(rec.waiting, d); i >= 0 {
-		rec.waiting = slices.Delete(rec.waiting, i, i+1)
-	}
+	rec.waiting.remove(func(other *delivery) bool { return other == d })
 }
 
 // next returns the next delivery. Once the context of the last read has ended
 // nobody reads any more, and deliveries are refused.
 func (rec *receiver) next(ctx context.Context) (*delivery, error) {
 	for {
-		if d := rec.take(ctx); d != nil {
-			return d, nil
+		d, err := rec.take(ctx)
+		if d != nil || err != nil {
+			return d, err
 		}
 		select {
-		case <-rec.arrived:
-		case <-rec.closing:
-			return nil, service.ErrEndOfInput
+		case <-rec.waiting.ready:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -141,20 +130,21 @@ func (rec *receiver) next(ctx context.Context) (*delivery, error) {
 }
 
 // take returns the oldest delivery that waits, or nil.
-func (rec *receiver) take(ctx context.Context) (d *delivery) {
+func (rec *receiver) take(ctx context.Context) (*delivery, error) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.watch(ctx)
-	if len(rec.waiting) == 0 || rec.stopped || ctx.Err() != nil {
-		return nil
+	if rec.closed {
+		return nil, service.ErrEndOfInput
 	}
-	d, rec.waiting[0] = rec.waiting[0], nil
-	rec.waiting = rec.waiting[1:]
-	return d
+	rec.watch(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return rec.waiting.take(), nil
 }
 
 func (rec *receiver) watch(ctx context.Context) {
-	if rec.reading == ctx.Done() || rec.closed {
+	if rec.reading == ctx.Done() {
 		return
 	}
 	if rec.stopping != nil {
@@ -173,10 +163,9 @@ func (rec *receiver) stop(reading <-chan struct{}) {
 		return
 	}
 	rec.stopped = true
-	for _, d := range rec.waiting {
+	for d := rec.waiting.take(); d != nil; d = rec.waiting.take() {
 		d.answer(http.StatusServiceUnavailable)
 	}
-	rec.waiting = nil
 }
 
 // close refuses everything from now on, also what waits for an acknowledgement.
@@ -190,7 +179,7 @@ func (rec *receiver) close() {
 	if rec.stopping != nil {
 		rec.stopping()
 	}
-	close(rec.closing)
+	rec.waiting.signal()
 	for d := range rec.inFlight {
 		d.answer(http.StatusServiceUnavailable)
 	}

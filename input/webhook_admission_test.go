@@ -82,7 +82,7 @@ func TestReceiverAnswers(t *testing.T) {
 				statuses[client][id] = rec.deliver(newDelivery(service.MessageBatch{service.NewMessage([]byte(id))}))
 				rec.mu.Lock()
 				assert.LessOrEqual(t, len(rec.inFlight), places)
-				assert.LessOrEqual(t, len(rec.waiting), len(rec.inFlight))
+				assert.LessOrEqual(t, len(rec.waiting.items), len(rec.inFlight))
 				rec.mu.Unlock()
 			}
 		})
@@ -112,7 +112,7 @@ func TestReceiverAnswers(t *testing.T) {
 		assert.NotZero(t, seen[status], strconv.Itoa(status))
 	}
 	assert.Empty(t, rec.inFlight)
-	assert.Empty(t, rec.waiting)
+	assert.Empty(t, rec.waiting.items)
 }
 
 func TestReceiverCloseAnswersWhatIsReadAndWhatIsNot(t *testing.T) {
@@ -128,7 +128,7 @@ func TestReceiverCloseAnswersWhatIsReadAndWhatIsNot(t *testing.T) {
 	require.Eventually(t, func() bool {
 		rec.mu.Lock()
 		defer rec.mu.Unlock()
-		return len(rec.waiting) == 1
+		return len(rec.waiting.items) == 1
 	}, 10*time.Second, time.Millisecond)
 
 	rec.close()
@@ -155,4 +155,15 @@ func TestReceiverDoesNotEmitWhatItRefused(t *testing.T) {
 	defer cancel()
 	_, err = rec.next(again)
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestReceiverWithOnePlaceIsNotCrowdedByAFew(t *testing.T) {
+	rec := newReceiver(&webhookConfig{maxInFlight: 1, ackTimeout: time.Minute}, service.MockResources())
+	for n := range openAtLeast {
+		entered, crowded := rec.enter()
+		require.True(t, entered)
+		require.False(t, crowded, n)
+	}
+	_, crowded := rec.enter()
+	assert.True(t, crowded)
 }

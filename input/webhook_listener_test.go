@@ -55,6 +55,10 @@ func TestWebhookPathOfAnInputThatEnded(t *testing.T) {
 
 	require.NoError(t, successor.Close(t.Context()))
 	require.Equal(t, 503, request("POST", "/ended/email").StatusCode)
+	last := listen("/ended/email")
 	keeper.listener.forget(successor)
+	require.Equal(t, 200, request("POST", "/ended/email").StatusCode)
+	require.NoError(t, last.Close(t.Context()))
+	keeper.listener.forget(last)
 	require.Equal(t, 404, request("POST", "/ended/email").StatusCode)
 }

@@ -40,7 +40,7 @@ func TestHealthyRunLogsNothingAboveInfo(t *testing.T) {
 			}}},
 		},
 	)
-	for range 2 {
+	for round := range 2 {
 		p := run(t, conf)
 		waitForHooks(t, a, 3)
 		for range 20 {
@@ -48,7 +48,7 @@ func TestHealthyRunLogsNothingAboveInfo(t *testing.T) {
 		}
 		before := a.Calls().Total
 		waitFor(t, "deliveries, deletions and quiet polls", func() bool {
-			return a.Deliveries().Pending == 0 && a.Calls().ByEndpoint["DELETE /data-privacy"]%3 == 0 &&
+			return a.Deliveries().Pending == 0 && a.Calls().ByEndpoint["DELETE /data-privacy"] == 3*(round+1) &&
 				a.Calls().Total > before+20 && len(readLines(t, out)) > a.Len()
 		})
 		p.terminate()
@@ -58,5 +58,4 @@ func TestHealthyRunLogsNothingAboveInfo(t *testing.T) {
 			require.NotContains(t, p.printed(), level)
 		}
 	}
-	require.Positive(t, a.Calls().ByEndpoint["DELETE /data-privacy"])
 }
