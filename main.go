@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	_ "embed"
+	"fmt"
 	"io"
 	"log"
 	"os"
@@ -30,6 +31,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/wisepops-connect/wisepops-connect/command"
+	"github.com/wisepops-connect/wisepops-connect/internal/exit"
 
 	// Our plugins.
 	_ "github.com/wisepops-connect/wisepops-connect/input"
@@ -58,7 +60,7 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	service.RunCLI(
+	code, err := service.RunCLIToCode(
 		context.Background(),
 		service.CLIOptSetVersion(version, date),
 		service.CLIOptSetBinaryName("wisepops-connect"),
@@ -68,4 +70,11 @@ func main() {
 		service.CLIOptAddCommand(command.Sandbox()),
 		service.CLIOptAddCommand(command.Hooks()),
 	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	if code == 0 && exit.Failed() {
+		code = 1
+	}
+	os.Exit(code)
 }

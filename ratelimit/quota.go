@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/internal/state"
 )
 
 const (
@@ -22,8 +24,6 @@ const (
 	// doubles up to the last one.
 	ledgerFirstRetry = time.Second
 	ledgerLastRetry  = time.Minute
-
-	ledgerTimeout = 10 * time.Second
 
 	// slowestWrites is how often a call is written down where each write takes longer
 	// than the one before.
@@ -148,8 +148,8 @@ func newQuota(conf *service.ParsedConfig, mgr *service.Resources) (*quota, error
 	if key == "" {
 		return nil, fmt.Errorf("%s is empty", wqFieldCacheKey)
 	}
-	if !mgr.HasCache(cache) {
-		return nil, fmt.Errorf("%s names %q, and there is no cache resource with that label", wqFieldCache, cache)
+	if err := state.CheckCache(mgr, wqFieldCache, cache); err != nil {
+		return nil, err
 	}
 	q := &quota{
 		limit:     calls - reserve,
@@ -215,8 +215,7 @@ type accountKey struct{ cache, key string }
 
 // account is a ledger and where it is kept.
 type account struct {
-	mgr *service.Resources
-	accountKey
+	slot *state.Slot
 
 	// Asked for in turns: a call is written down before the next is judged. It is
 	// a channel, so that the wait ends with a context.
@@ -242,7 +241,7 @@ func sharedAccount(mgr *service.Resources, key accountKey, window time.Duration)
 	defer all.mu.Unlock()
 	a, known := all.byKey[key]
 	if !known {
-		a = &account{mgr: mgr, accountKey: key, turn: make(chan struct{}, 1), window: window, ledger: newLedger(window), start: time.Now()}
+		a = &account{slot: state.NewSlot(mgr, key.cache, key.key), turn: make(chan struct{}, 1), window: window, ledger: newLedger(window), start: time.Now()}
 		all.byKey[key] = a
 	}
 	if a.window != window {
@@ -294,11 +293,11 @@ func (a *account) charge(ctx context.Context) error {
 		a.ledger.charge(begun, expected)
 		data, err := a.ledger.encode()
 		if err == nil {
-			err = a.access(ctx, func(ctx context.Context, c service.Cache) error { return c.Set(ctx, a.key, data, nil) })
+			err = a.slot.Set(ctx, data)
 		}
 		if err != nil {
 			a.ledger.buckets = before.buckets
-			return fmt.Errorf("writing the ledger of calls %q to cache %q: %w", a.key, a.cache, err)
+			return fmt.Errorf("writing the ledger of calls %q to cache %q: %w", a.slot.Key, a.slot.Cache, err)
 		}
 		written := a.now()
 		a.writing = written - begun
@@ -308,36 +307,24 @@ func (a *account) charge(ctx context.Context) error {
 		a.ledger.buckets = append([]bucket(nil), before.buckets...)
 		a.writing *= 2
 	}
-	return fmt.Errorf("writing the ledger of calls %q to cache %q: it takes too long", a.key, a.cache)
+	return fmt.Errorf("writing the ledger of calls %q to cache %q: it takes too long", a.slot.Key, a.slot.Cache)
 }
 
 func (a *account) load(ctx context.Context) error {
 	if a.loaded {
 		return nil
 	}
-	var data []byte
-	err := a.access(ctx, func(ctx context.Context, c service.Cache) (err error) {
-		data, err = c.Get(ctx, a.key)
-		return err
-	})
-	switch {
-	case errors.Is(err, service.ErrKeyNotFound):
-	case err != nil:
-		return fmt.Errorf("reading the ledger of calls %q from cache %q: %w", a.key, a.cache, err)
-	default:
+	data, found, err := a.slot.Get(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the ledger of calls %q from cache %q: %w", a.slot.Key, a.slot.Cache, err)
+	}
+	if found {
 		if err := a.ledger.decode(data); err != nil {
-			return fmt.Errorf("the ledger of calls %q in cache %q cannot be used: %w: to start a new one, delete that key", a.key, a.cache, err)
+			return fmt.Errorf("the ledger of calls %q in cache %q cannot be used: %w: to start a new one, delete that key", a.slot.Key, a.slot.Cache, err)
 		}
 	}
 	a.loaded = true
 	return nil
-}
-
-func (a *account) access(ctx context.Context, use func(context.Context, service.Cache) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
-	defer cancel()
-	accessErr := a.mgr.AccessCache(ctx, a.cache, func(c service.Cache) { err = use(ctx, c) })
-	return errors.Join(accessErr, err)
 }
 
 func (a *account) putOff(err error) time.Duration {

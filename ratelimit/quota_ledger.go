@@ -3,9 +3,10 @@ package ratelimit
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
+
+	"github.com/wisepops-connect/wisepops-connect/internal/state"
 )
 
 const (
@@ -121,11 +122,8 @@ func (l *ledger) decode(data []byte) error {
 	if len(data) == 0 {
 		return errors.New("it is empty")
 	}
-	var format struct {
-		Version int `json:"version"`
-	}
-	if json.Unmarshal(data, &format) == nil && format.Version > ledgerVersion {
-		return fmt.Errorf("it was written by a newer version of this program (format %d, and this one reads %d)", format.Version, ledgerVersion)
+	if err := state.CheckVersion(data, ledgerVersion); err != nil {
+		return err
 	}
 	if json.Unmarshal(data, &s) != nil {
 		return errors.New("it is not the JSON of a ledger")

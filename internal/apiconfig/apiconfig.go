@@ -5,6 +5,8 @@ package apiconfig
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -95,6 +97,13 @@ func Key(conf *service.ParsedConfig) (string, error) {
 		return "", wisepops.ErrNoAPIKey
 	}
 	return key, nil
+}
+
+// Website tells an API key apart from others in stored state, and does not let it be
+// guessed.
+func Website(key string) string {
+	sum := sha256.Sum256([]byte("wisepops website\n" + key))
+	return hex.EncodeToString(sum[:4])
 }
 
 // Retries returns how many times a call is tried again, and how long a client waits for

@@ -327,12 +327,12 @@ func splitLines(data []byte) []string {
 type sink struct {
 	url string
 
-	mu      sync.Mutex
-	lines   []string
-	posts   int // accepted
-	refused int
-	onPost  func(body []byte) (status int) // nil accepts
-	conns   map[net.Conn]bool
+	mu       sync.Mutex
+	lines    []string
+	posts    int // accepted
+	rejected int
+	onPost   func(body []byte) (status int) // nil accepts
+	conns    map[net.Conn]bool
 }
 
 func newSink(t *testing.T) *sink {
@@ -372,7 +372,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if status != http.StatusOK {
-		s.refused++
+		s.rejected++
 		w.WriteHeader(status)
 		return
 	}
@@ -411,10 +411,10 @@ func (s *sink) count() int {
 	return len(s.lines)
 }
 
-func (s *sink) refusals() int {
+func (s *sink) rejections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.refused
+	return s.rejected
 }
 
 // output posts each batch as lines, whole or not at all.

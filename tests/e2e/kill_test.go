@@ -229,7 +229,7 @@ func TestKilledBackfillWithAFailingOutputLosesNothing(t *testing.T) {
 		delivered: func() []string { return s.settled(t) },
 	}
 	b.survive(t)
-	require.Positive(t, s.refusals())
+	require.Positive(t, s.rejections())
 }
 
 func TestKilledBackfillWithABlockingOutputLosesNothing(t *testing.T) {
