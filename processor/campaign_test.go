@@ -82,6 +82,21 @@ func TestLeadsGetTheirCampaign(t *testing.T) {
 	require.Equal(t, 1, s.Calls().Total)
 }
 
+// What a pipeline does to the campaign of one lead shows in no other.
+func TestLeadsShareNoCampaign(t *testing.T) {
+	_, url := campaignSandbox(t)
+	p := openCampaign(t, service.MockResources(), url, "")
+	for range 3 { // the first waits for the answer, the others find it
+		batch, err := p.Process(t.Context(), service.NewMessage([]byte(`{"wisepop_id":12345}`)))
+		require.NoError(t, err)
+		lead, err := batch[0].AsStructuredMut()
+		require.NoError(t, err)
+		campaign := lead.(map[string]any)["campaign"].(map[string]any)
+		require.Equal(t, "Live Wisepop", campaign["label"])
+		campaign["label"] = "changed"
+	}
+}
+
 func TestProcessorsOfOneWebsiteShareTheirCalls(t *testing.T) {
 	s, url := campaignSandbox(t)
 	mgr := service.MockResources()

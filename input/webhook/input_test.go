@@ -294,9 +294,6 @@ func TestMaxInFlight(t *testing.T) {
 
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("waits for the timeout of a body")
-	}
 	h := newHookHarness(t, sandbox.Options{})
 	h.receive(`register: false`)
 	res := h.send("POST", "/wisepops", "[", "Content-Length: 100", "X-Wisepops-Signature: "+sign("demo", "["))
@@ -431,9 +428,6 @@ func (h *hookHarness) buildHookOnly(extra string) (*service.Stream, error) {
 
 func TestAnswersThoughTheBodyNeverComes(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("waits for the timeout of a body")
-	}
 	h := newHookHarness(t, sandbox.Options{})
 	h.receive(`register: false`)
 	require.Equal(t, 401, h.send("POST", "/wisepops", "[", "Content-Length: 100").StatusCode)

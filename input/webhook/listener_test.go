@@ -3,6 +3,7 @@ package webhook
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -61,4 +62,12 @@ func TestPathOfAnInputThatEnded(t *testing.T) {
 	require.NoError(t, last.Close(t.Context()))
 	keeper.listener.forget(last)
 	require.Equal(t, 404, request("POST", "/ended/email").StatusCode)
+}
+
+// A delivery that meets a bug must be answered so that it comes again.
+func TestPanicIsAnsweredWith500(t *testing.T) {
+	broken := &listener{routes: map[string]*input{"/wisepops": {}}, log: service.MockResources().Logger()}
+	w := httptest.NewRecorder()
+	broken.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/wisepops", strings.NewReader("[]")))
+	require.Equal(t, http.StatusInternalServerError, w.Code)
 }

@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	healthPath  = "healthz"
-	bodyTimeout = 10 * time.Second
+	healthPath = "healthz"
 
 	// A body's room is not taken before its bytes come, but for this much.
 	firstRead = 16 << 10
@@ -36,6 +35,9 @@ const (
 
 	eventUnknown = "none"
 )
+
+// bodyTimeout is how long a body may take. Tests shorten it.
+var bodyTimeout = 10 * time.Second
 
 // isSubpath tells what is served below the path of an input. All events
 // are, whichever are registered: hooks may be older than the configuration.

@@ -214,8 +214,8 @@ func TestCrashLoopCostsFewCalls(t *testing.T) {
 		s := sandbox.New(sandbox.Options{})
 		s.Control(func(*http.Request) *sandbox.Fault { return &sandbox.Fault{Hang: true} })
 		mgr := service.MockResources(service.MockResourcesOptAddCache("state"))
-		for range 24 * 60 {
-			runFor(t, newTestRegistrar(t, s, mgr), time.Minute)
+		for range 24 * 60 * 6 { // before a call has timed out
+			runFor(t, newTestRegistrar(t, s, mgr), 10*time.Second)
 		}
 		require.Less(t, s.Calls().Total, 100)
 	})
