@@ -104,9 +104,10 @@ func TestTwoStreamsOnOneCheckpointKeyAreAnError(t *testing.T) {
 	}
 	p := start(t, args...)
 	p.prints("give each its own checkpoint_cache_key")
-	require.Contains(t, p.output.String(), "shop_de")
-	require.Contains(t, p.output.String(), "shop_fr")
-	require.NotZero(t, p.wait())
+	require.Contains(t, p.output.String(), `of stream \"shop_de\"`)
+	require.Contains(t, p.output.String(), `of stream \"shop_fr\"`)
+	p.terminate()
+	p.succeeds()
 
 	out := filepath.Join(dir, "alone")
 	run(t, pipeline(a.contacts(obj{"checkpoint_cache_key": "alone"}), fileOutput(out), filepath.Join(dir, "state.db"))).succeeds()

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -106,22 +105,24 @@ func TestTwoInputsOnOneCheckpointKeyAreAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inputs := list{}
 			for _, label := range labels {
-				in := a.contacts(nil)
+				in := a.contacts(obj{"follow": true})
 				if label != "" {
 					in["label"] = label
 				}
 				inputs = append(inputs, in)
 			}
 			p := run(t, pipeline(obj{"broker": obj{"inputs": inputs}}, fileOutput(out), state, trace))
-			requireCode(t, 1, p)
-			require.Contains(t, p.printed(), "checkpoint_cache_key")
+			p.prints("give each its own checkpoint_cache_key")
 			for i, label := range labels {
 				if label == "" {
 					label = "broker.inputs." + strconv.Itoa(i)
 				}
-				require.Contains(t, p.printed(), label)
+				p.prints(label)
 			}
-			require.Zero(t, a.Calls().Total, "calls")
+			p.terminate()
+			p.succeeds()
+			_, repeated, _ := compare(a, readLines(t, out))
+			require.Zero(t, repeated, "one of them works")
 		})
 	}
 
@@ -136,7 +137,7 @@ func TestCopiesOfOneInputAreAnError(t *testing.T) {
 	a := markedAPI(t, 310)
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
-	p := run(t, pipeline(obj{"broker": obj{"copies": 2, "inputs": list{a.contacts(nil)}}}, fileOutput(out), filepath.Join(dir, "state.db"), trace))
+	p := run(t, pipeline(obj{"broker": obj{"copies": 2, "inputs": list{a.contacts(obj{"follow": true})}}}, fileOutput(out), filepath.Join(dir, "state.db"), trace))
 	p.prints("checkpoint_cache_key")
 	_, repeated, _ := compare(a, readLines(t, out))
 	require.Zero(t, repeated)
@@ -321,9 +322,9 @@ func TestCacheThatFailsLaterPausesReading(t *testing.T) {
 	delete(sql, "init_statement")
 
 	p := run(t, conf)
-	failures := func() int { return strings.Count(p.output.String(), "reading pauses") }
-	waitFor(t, "attempts to store", func() bool { return failures() >= 3 })
-	require.Contains(t, p.printed(), "storing the watermark")
+	p.prints("storing the watermark")
+	p.prints("reading pauses")
+	<-time.After(time.Second) // for what is read although nothing can be stored
 	most := 4*pageSize + limit
 	require.LessOrEqual(t, len(readLines(t, out)), most, "contacts read although nothing can be stored")
 	require.True(t, p.running())
@@ -339,7 +340,7 @@ func TestCacheThatFailsLaterPausesReading(t *testing.T) {
 		return nil
 	})
 	p = run(t, conf)
-	waitFor(t, "attempts to store", func() bool { return failures() >= 3 })
+	p.prints("reading pauses")
 	execute(t, db, "ALTER TABLE gone RENAME TO state")
 	p.succeeds()
 	lost, repeated, _ := compare(a, readLines(t, out))

@@ -329,7 +329,7 @@ type sink struct {
 
 	mu       sync.Mutex
 	lines    []string
-	posts    int // accepted
+	longest  int // lines of the longest post
 	rejected int
 	onPost   func(body []byte) (status int) // nil accepts
 	conns    map[net.Conn]bool
@@ -376,8 +376,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		return
 	}
-	s.posts++
-	s.lines = append(s.lines, splitLines(body)...)
+	lines := splitLines(body)
+	s.longest = max(s.longest, len(lines))
+	s.lines = append(s.lines, lines...)
 }
 
 // answer sets what decides on each message; nil accepts all.

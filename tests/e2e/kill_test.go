@@ -270,7 +270,7 @@ func TestKilledBackfillWithLargeBatchesLosesNothing(t *testing.T) {
 // largeBatches posts 5,000 contacts at a time, and what is left after a while.
 func (s *sink) largeBatches() obj {
 	out := s.output(obj{"batching": obj{
-		"count": 5000, "period": "300ms",
+		"count": 5000, "period": "2s",
 		"processors": list{obj{"archive": obj{"format": "lines"}}},
 	}})
 	delete(out, "processors")
