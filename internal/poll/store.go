@@ -21,7 +21,7 @@ const (
 
 	// storeDrain is how long the end of a run waits for its last write to succeed, and
 	// storeClose how long a shutdown does.
-	storeDrain = time.Minute
+	storeDrain = 30 * time.Second
 	storeClose = 5 * time.Second
 )
 
