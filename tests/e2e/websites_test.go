@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
 )
@@ -62,6 +63,42 @@ func TestTwoHundredWebsitesShareOneState(t *testing.T) {
 	requireQuiet(t, second)
 	again := requireEachWebsiteOnce(t, apis, out)
 	require.LessOrEqual(t, again-calls, 2*websites, "calls of a run after the watermarks")
+}
+
+// A connection more, and writers wait for the lock of the file instead of their turn.
+func TestEverySQLiteFileHasOneConnection(t *testing.T) {
+	t.Parallel()
+	found := 0
+	var walk func(file string, node any)
+	walk = func(file string, node any) {
+		switch n := node.(type) {
+		case obj:
+			if n["driver"] == "sqlite" {
+				found++
+				require.Equal(t, 1, n["conn_max_open"], "%s: %v", file, n["dsn"])
+			}
+			for _, child := range n {
+				walk(file, child)
+			}
+		case list:
+			for _, child := range n {
+				walk(file, child)
+			}
+		}
+	}
+	for _, pattern := range []string{"config/*.yaml", "resources/*.yaml", "deploy/kubernetes/pipelines/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join("..", "..", pattern))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, pattern)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			var root any
+			require.NoError(t, yaml.Unmarshal(text, &root), file)
+			walk(file, root)
+		}
+	}
+	require.Equal(t, 3, found, "the state, and the demo's table and state")
 }
 
 // stateResource is resources/state_sqlite.yaml on a file of the test's own.
