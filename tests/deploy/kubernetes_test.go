@@ -405,7 +405,6 @@ func TestProcessesDivideTheCalls(t *testing.T) {
 
 // TestReceiverTreatsContactsLikeThePoller: two pipelines write to one topic.
 func TestReceiverTreatsContactsLikeThePoller(t *testing.T) {
-	type kafka = map[string]any
 	type pipeline struct {
 		Input struct {
 			Webhook  map[string]any `yaml:"wisepops_webhook"`
@@ -416,10 +415,15 @@ func TestReceiverTreatsContactsLikeThePoller(t *testing.T) {
 			Broker struct {
 				Pattern string `yaml:"pattern"`
 				Outputs []struct {
-					Kafka    kafka          `yaml:"kafka_franz"`
-					Cache    map[string]any `yaml:"cache"`
 					Fallback []struct {
+						Switch struct {
+							Cases []struct {
+								Check  string         `yaml:"check"`
+								Output map[string]any `yaml:"output"`
+							} `yaml:"cases"`
+						} `yaml:"switch"`
 						Cache map[string]any `yaml:"cache"`
+						Drop  any            `yaml:"drop"`
 					} `yaml:"fallback"`
 				} `yaml:"outputs"`
 			} `yaml:"broker"`
@@ -443,14 +447,23 @@ func TestReceiverTreatsContactsLikeThePoller(t *testing.T) {
 	assert.Equal(t, poller.Output.Broker.Pattern, receiver.Output.Broker.Pattern)
 	require.Len(t, receiver.Output.Broker.Outputs, 2)
 	require.Len(t, poller.Output.Broker.Outputs, 2)
-	sent := receiver.Output.Broker.Outputs[0].Kafka
-	require.NotEmpty(t, sent)
-	delete(sent, "max_in_flight")
-	assert.Equal(t, poller.Output.Broker.Outputs[0].Kafka, sent)
-	remembered := receiver.Output.Broker.Outputs[1].Fallback[0].Cache
-	require.NotEmpty(t, remembered)
-	delete(remembered, "ttl")
-	assert.Equal(t, poller.Output.Broker.Outputs[1].Cache, remembered)
+	sent := receiver.Output.Broker.Outputs[0].Fallback
+	require.Len(t, sent, 2, "dead letters come after the topic")
+	require.Len(t, sent[0].Switch.Cases, 2)
+	kafka, ok := sent[0].Switch.Cases[1].Output["kafka_franz"].(map[string]any)
+	require.True(t, ok)
+	delete(kafka, "max_in_flight")
+	assert.Equal(t, poller.Output.Broker.Outputs[0].Fallback, sent)
+	remembered := receiver.Output.Broker.Outputs[1].Fallback
+	require.Len(t, remembered, 2)
+	require.NotEmpty(t, remembered[0].Cache)
+	delete(remembered[0].Cache, "ttl")
+	theirs := poller.Output.Broker.Outputs[1].Fallback
+	require.Len(t, theirs, 2)
+	assert.Equal(t, theirs[0].Cache, remembered[0].Cache)
+	// A cache that is full rejects no delivery, and repeats no contact.
+	assert.NotNil(t, remembered[1].Drop)
+	assert.NotNil(t, theirs[1].Drop)
 }
 
 func TestWisepopsFindsTheReceivers(t *testing.T) {
