@@ -2,8 +2,11 @@ package e2e_test
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -139,4 +142,44 @@ func TestLargeBatchesDoNotStall(t *testing.T) {
 		requireExactlyOnce(t, a, s.received())
 		require.Greater(t, s.longest, 1000, "a batch holds several pages")
 	}
+}
+
+// While a sink rejects everything, from the first contact on, the lag grows from the oldest
+// contact that was read.
+func TestLagCountsWhatASinkRejects(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 30, Start: time.Now().Add(-48 * time.Hour), Spacing: time.Minute})
+	s := newSink(t)
+	s.answer(func([]byte) int { return http.StatusServiceUnavailable })
+	address := freeAddress(t)
+	conf := pipeline(a.contacts(obj{"follow": true}), s.output(nil), filepath.Join(t.TempDir(), "state.db"),
+		obj{"http": obj{"enabled": true, "address": address}})
+	conf["metrics"] = obj{"prometheus": obj{}}
+	p := run(t, conf)
+	lag := func() float64 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
+		require.NoError(t, err)
+		client := &http.Client{}
+		defer client.CloseIdleConnections()
+		res, err := client.Do(req)
+		if err != nil {
+			return -1
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		found := regexp.MustCompile(`(?m)^wisepops_watermark_lag_seconds\{.*\} (\S+)$`).FindSubmatch(body)
+		if found == nil {
+			return -1
+		}
+		seconds, err := strconv.ParseFloat(string(found[1]), 64)
+		require.NoError(t, err)
+		return seconds
+	}
+	waitFor(t, "rejections", func() bool { return s.rejections() > 2 })
+	waitFor(t, "the lag", func() bool { return lag() > 47*3600 })
+	s.answer(nil)
+	waitFor(t, "no lag", func() bool { return s.count() >= a.Len() && lag() < 60 })
+	p.terminate()
+	p.succeeds()
 }
