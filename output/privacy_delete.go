@@ -16,20 +16,22 @@ func privacyDeleteSpec() *service.ConfigSpec {
 		Categories("Services").
 		Summary("Deletes the data of the people that messages name, and has it suppressed from then on, as the GDPR and the CCPA demand.").
 		Description(`
-Each message is a request about one person. A message that names nobody, or whose email or phone cannot be read, fails by itself, without a call; so that it is not tried for ever, put it aside with a `+"`fallback`"+`. To keep a receipt of each deletion, use the processor of the same name.
+Each message is a request about one person. A message that names nobody, or whose email or phone cannot be read, makes no call and fails; so that it is not tried for ever, put it aside with a `+"`fallback`"+`. To keep a receipt of each deletion, use the processor of the same name.
+
+A batch fails as a whole where a part of it fails, since many inputs, such as `+"`kafka_franz` with `batching`"+`, lose messages when parts of a batch fail repeatedly. Everybody else whom the batch names is deleted all the same, and remembered for an hour, as a keyed hash in memory: when the batch comes again, they make no call. A `+"`fallback`"+` takes the whole batch: leave the input without batching, which gains nothing here, so that it takes the request that failed and no other.
 
 A deletion is safe to repeat. While the API is away a single message is tried, after a wait that grows to 15 minutes; while it refuses the key, an hour.
 
 == Metrics
 
-- `+"`wisepops_privacy_deletions`"+`: requests by status, `+"`deleted`, `dry_run`, `unreadable` or `error`"+`
+- `+"`wisepops_privacy_deletions`"+`: requests by status, `+"`deleted`, `repeated` (within the hour, without a call), `dry_run`, `unreadable` or `error`"+`
 - `+"`wisepops_api_requests`"+` and `+"`wisepops_api_latency_ns`"+`: calls by endpoint and status
 `).
 		Field(apiconfig.KeyField()).
 		Fields(privacy.Fields()...).
 		Fields(apiconfig.TransportFields()...).
 		Footnotes(privacy.ErrorNotes()).
-		Example("Requests from a topic", "What cannot be read goes to a topic of its own, with the reason.", `
+		Example("Requests from a topic", "What fails goes to a topic of its own, with the reason. The input does not batch, so that no other request does.", `
 input:
   kafka_franz:
     seed_brokers: [ localhost:9092 ]
@@ -56,35 +58,21 @@ func init() {
 			if err != nil {
 				return nil, service.BatchPolicy{}, 0, err
 			}
-			return &privacyDelete{deleter}, service.BatchPolicy{}, deleter.MaxInFlight, nil
+			return &privacyDelete{deleter, privacy.NewMemory()}, service.BatchPolicy{}, deleter.MaxInFlight, nil
 		})
 }
 
-type privacyDelete struct{ deleter *privacy.Deleter }
+type privacyDelete struct {
+	deleter *privacy.Deleter
+	memory  *privacy.Memory
+}
 
 // Connect makes no call: the API has none that would delete nobody.
 func (*privacyDelete) Connect(context.Context) error { return nil }
 
-// WriteBatch reports each message's own fate.
+// WriteBatch fails the batch as a whole where a part of it fails.
 func (o *privacyDelete) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
-	_, errs := o.deleter.Delete(ctx, batch)
-	if len(batch) == 1 {
-		return errs[0]
-	}
-	var batchErr *service.BatchError
-	for i, err := range errs {
-		if err == nil {
-			continue
-		}
-		if batchErr == nil {
-			batchErr = service.NewBatchError(batch, err)
-		}
-		batchErr = batchErr.Failed(i, err)
-	}
-	if batchErr == nil {
-		return nil
-	}
-	return batchErr
+	return o.deleter.DeleteOnce(ctx, batch, o.memory)
 }
 
 func (o *privacyDelete) Close(context.Context) error {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,7 +113,7 @@ func (f *failed) Write(_ context.Context, m *service.Message) error {
 	return nil
 }
 
-func TestEachMessageOfABatchHasItsOwnFate(t *testing.T) {
+func TestBatchFailsAsAWholeAndIsDeletedButForWhatFails(t *testing.T) {
 	s := sandbox.New(sandbox.Options{Contacts: 2000})
 	before := s.Len()
 	var messages []string
@@ -123,16 +125,86 @@ func TestEachMessageOfABatchHasItsOwnFate(t *testing.T) {
 		messages = append(messages, fmt.Sprintf(`{"email":%q}`, c.Email))
 	}
 	f, logs := write(t, s, "", 1000, messages...)
-	require.Len(t, f.reasons, 17)
-	for raw, reason := range f.reasons {
-		assert.Contains(t, raw, "SECRETMARKER")
-		assert.Contains(t, reason, "email is not one email address")
+	require.Len(t, f.reasons, 1000)
+	for _, reason := range f.reasons {
+		require.Contains(t, reason, "17 of 1000 messages failed")
+		require.Contains(t, reason, "email is not one email address")
 	}
 	require.Equal(t, 983, s.Calls().Total)
 	require.Equal(t, before-983, s.Len())
 	require.NotContains(t, logs, "SECRETMARKER")
 	require.NotContains(t, logs, "@")
 	require.NotContains(t, logs, "demo")
+
+	// Alone, each has its own fate.
+	s = sandbox.New(sandbox.Options{})
+	f, _ = write(t, s, "", 1, messages...)
+	require.Len(t, f.reasons, 17)
+	require.Equal(t, 983, s.Calls().Total)
+}
+
+// topic is read like one of Kafka: in batches, which are done with once they are
+// acknowledged, and come again, or what an error says of them, when they are not.
+type topic struct {
+	batches []service.MessageBatch
+}
+
+func (*topic) Connect(context.Context) error { return nil }
+func (*topic) Close(context.Context) error   { return nil }
+func (i *topic) ReadBatch(context.Context) (service.MessageBatch, service.AckFunc, error) {
+	if len(i.batches) == 0 {
+		return nil, nil, service.ErrEndOfInput
+	}
+	batch := i.batches[0]
+	i.batches = i.batches[1:]
+	return batch, func(context.Context, error) error { return nil }, nil
+}
+
+// An input that retries sends what an error of a part names, and loses the rest when a
+// part of that fails again.
+func TestInputThatRetriesPartsLosesNoRequest(t *testing.T) {
+	const people, size = 100, 25
+	s := sandbox.New(sandbox.Options{Contacts: people})
+	server := httptest.NewServer(s)
+	defer server.Close()
+	defer server.CloseClientConnections()
+	rng := rand.New(rand.NewPCG(1, 2))
+	var mu sync.Mutex
+	failures := 0
+	s.Control(func(*http.Request) *sandbox.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if rng.IntN(3) > 0 {
+			return nil
+		}
+		failures++
+		return &sandbox.Fault{Status: http.StatusConflict} // not retried, and no outage
+	})
+	requests := &topic{}
+	for batch := range slices.Chunk(s.Contacts(), size) {
+		var messages service.MessageBatch
+		for _, c := range batch {
+			messages = append(messages, service.NewMessage(fmt.Appendf(nil, `{"email":%q}`, c.Email)))
+		}
+		requests.batches = append(requests.batches, messages)
+	}
+	env := service.NewEnvironment()
+	require.NoError(t, env.RegisterBatchInput("topic", service.NewConfigSpec(),
+		func(*service.ParsedConfig, *service.Resources) (service.BatchInput, error) {
+			return service.AutoRetryNacksBatched(requests), nil
+		}))
+	b := env.NewStreamBuilder()
+	require.NoError(t, b.SetYAML(fmt.Sprintf(`
+logger: { level: OFF }
+input: { topic: {} }
+output: { wisepops_privacy_delete: { api_key: demo, base_url: %q } }
+`, server.URL)))
+	stream, err := b.Build()
+	require.NoError(t, err)
+	require.NoError(t, stream.Run(t.Context()))
+	require.Zero(t, s.Len(), "people who are not deleted, though their requests are acknowledged")
+	require.Equal(t, people+failures, s.Calls().Total, "calls for who was deleted")
+	require.Greater(t, failures, people/5)
 }
 
 func TestFaultsAreRetriedAndThenReported(t *testing.T) {
@@ -191,7 +263,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 
 func TestDryRunCallsNothing(t *testing.T) {
 	s := sandbox.New(sandbox.Options{Contacts: 1})
-	f, _ := write(t, s, "dry_run: true", 2, fmt.Sprintf(`{"email":%q}`, s.Contacts()[0].Email), `{}`)
+	f, _ := write(t, s, "dry_run: true", 1, fmt.Sprintf(`{"email":%q}`, s.Contacts()[0].Email), `{}`)
 	require.Len(t, f.reasons, 1)
 	require.Zero(t, s.Calls().Total)
 	require.Equal(t, 1, s.Len())
@@ -207,7 +279,7 @@ func TestPhonesAreReadWithTheCountry(t *testing.T) {
 		bodies++
 		return nil
 	})
-	f, _ := write(t, s, "default_country: FR\nphone: ${! this.tel }", 4,
+	f, _ := write(t, s, "default_country: FR\nphone: ${! this.tel }", 1,
 		`{"tel":"06 12 34 56 78"}`, `{"tel":612345678}`, `{"tel":"0033 6 12 34 56 78"}`, `{"tel":"call me"}`)
 	require.Len(t, f.reasons, 1)
 	require.Equal(t, 1, bodies, "the same person")

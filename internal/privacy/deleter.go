@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,6 +122,43 @@ func (d *Deleter) Close() { d.client.CloseIdleConnections() }
 // as the batch, and a message has either an outcome or an error. Messages that name
 // the same person share one call.
 func (d *Deleter) Delete(ctx context.Context, batch service.MessageBatch) ([]Outcome, []error) {
+	return d.each(ctx, batch, d.call)
+}
+
+// DeleteOnce handles a batch as a whole: its error is that of the first message that
+// failed. Everybody else whom the batch names is deleted all the same, and makes no call
+// when the batch comes again while the memory lasts. The error is never a
+// [service.BatchError]: inputs that retry trust its indexes, which name other messages
+// once a processor has split or filtered the batch, or a part of it has failed twice.
+func (d *Deleter) DeleteOnce(ctx context.Context, batch service.MessageBatch, memory *Memory) error {
+	_, errs := d.each(ctx, batch, func(ctx context.Context, who wisepops.Identity) (o Outcome, err error) {
+		if d.DryRun {
+			return d.call(ctx, who)
+		}
+		repeated, err := memory.once(ctx, who, func() error {
+			o, err = d.call(ctx, who)
+			return err
+		})
+		if repeated && err == nil {
+			d.counts.Incr(1, "repeated")
+		}
+		return o, err
+	})
+	var first error
+	failed := 0
+	for _, err := range errs {
+		if err != nil {
+			failed++
+			first = cmp.Or(first, err)
+		}
+	}
+	if failed == 0 || len(batch) == 1 {
+		return first
+	}
+	return fmt.Errorf("%d of %d messages failed, the first of them: %w", failed, len(batch), first)
+}
+
+func (d *Deleter) each(ctx context.Context, batch service.MessageBatch, erase func(context.Context, wisepops.Identity) (Outcome, error)) ([]Outcome, []error) {
 	outcomes, errs := make([]Outcome, len(batch)), make([]error, len(batch))
 	people := map[wisepops.Identity][]int{}
 	for i := range batch {
@@ -135,7 +173,7 @@ func (d *Deleter) Delete(ctx context.Context, batch service.MessageBatch) ([]Out
 	var calls sync.WaitGroup
 	for who, messages := range people {
 		calls.Go(func() {
-			outcome, err := d.call(ctx, who)
+			outcome, err := erase(ctx, who)
 			for _, i := range messages {
 				outcomes[i], errs[i] = outcome, err
 			}
