@@ -26,6 +26,7 @@ type kafka struct {
 
 	refusals atomic.Int64 // of connections and of records
 	refuse   atomic.Pointer[kerr.Error]
+	chance   atomic.Pointer[func() bool] // of a record to be refused
 
 	mu   sync.Mutex
 	away bool
@@ -96,6 +97,15 @@ func (k *kafka) refusing(err *kerr.Error) outage {
 	return k.outage(func() { k.refuse.Store(err) }, func() { k.refuse.Store(nil) })
 }
 
+// flaky refuses records where chance has it; nil ends it.
+func (k *kafka) flaky(chance func() bool) {
+	if chance == nil {
+		k.chance.Store(nil)
+		return
+	}
+	k.chance.Store(&chance)
+}
+
 func (k *kafka) outage(begin, end func()) outage {
 	before := int64(0)
 	return outage{
@@ -111,6 +121,9 @@ func (k *kafka) outage(begin, end func()) outage {
 func (k *kafka) produced(kreq kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's order
 	k.KeepControl()
 	refuse := k.refuse.Load()
+	if chance := k.chance.Load(); chance != nil && (*chance)() {
+		refuse = kerr.MessageTooLarge // one that clients do not retry
+	}
 	if refuse == nil {
 		return nil, nil, false
 	}
