@@ -241,7 +241,10 @@ func TestFaultsAreRetriedAndThenReported(t *testing.T) {
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {
-	for _, value := range []string{"1", time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat)} {
+	for _, value := range []func() string{
+		func() string { return "1" },
+		func() string { return time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat) }, // cut to seconds
+	} {
 		s := sandbox.New(sandbox.Options{})
 		var mu sync.Mutex
 		var at []time.Time
@@ -250,7 +253,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 			defer mu.Unlock()
 			at = append(at, time.Now())
 			if len(at) == 1 {
-				return &sandbox.Fault{Status: 429, RetryAfter: value}
+				return &sandbox.Fault{Status: 429, RetryAfter: value()}
 			}
 			return nil
 		})
