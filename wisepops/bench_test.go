@@ -26,6 +26,21 @@ func benchmarkPage() []byte {
 	return buf.Bytes()
 }
 
+// BenchmarkContactID works out the id of one contact at a time, as a processor does.
+func BenchmarkContactID(b *testing.B) {
+	var contacts []json.RawMessage
+	if err := json.Unmarshal(benchmarkPage(), &contacts); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(contacts[0])))
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i = (i + 1) % len(contacts) {
+		if _, err := ContactID(contacts[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkParseContacts(b *testing.B) {
 	page := benchmarkPage()
 	b.Run("wisepops", func(b *testing.B) {

@@ -23,35 +23,43 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // ContactID returns the id of a contact, given its JSON object: 32 lower-case
 // hex digits that are the same for a contact from the API and from a hook,
-// whatever the order of keys, the escaping of strings, the spelling of the time
-// zone, or members other than the three that it is made of. It is what tables
+// whatever the order of keys, the escaping of strings, the spelling of the
+// instant, or members other than those that it is made of. It is what tables
 // upsert on.
 //
-// The id is the first half of the SHA-256 of three lines joined by "\n":
+// The id is the first half of the SHA-256 of four lines joined by "\n":
 //
 //   - wisepop_id, as it is written (a string without its quotes);
 //   - collected_at in milliseconds since 1970, or as JSON in canonical form
-//     where it is not a time;
+//     where it is not a time (see [ParseTime], which a number is read by, too);
+//   - form_session as JSON in canonical form, where it is a string of more than
+//     white space; otherwise ip, likewise, unless it is a string of nothing else:
+//     two visitors who give the same answer in the same instant are two contacts;
 //   - fields as JSON in canonical form: no white space, the keys of objects
 //     sorted by code point (of a repeated key the last one), strings with only
 //     the escapes that JSON demands (\" \\ \b \t \n \f \r, \u00xx for other
 //     control characters), numbers as they are written. Missing, null and []
 //     are the same as {}.
 //
-// A wisepop_id or a collected_at that is missing or null is an empty line. What
+// What is missing or null is an empty line. Where wisepop_id, collected_at and
+// fields all are, the id is that of the whole object in canonical form instead. What
 // is not UTF-8 in a string counts as U+FFFD, as in encoding/json.
 //
 // A test vector, whose value any SHA-256 tool confirms: the contact
 //
-//	{"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"fields":{"Name":"Zo\u00eb","email":"a@example.com"}}
+//	{"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"ip":"203.0.113.7","fields":{"Name":"Zo\u00eb","email":"a@example.com"}}
 //
 // is the text
 //
 //	12345
 //	1570702258389
+//	"203.0.113.7"
 //	{"Name":"Zoë","email":"a@example.com"}
 //
-// and the id 3e387188b05a61a130ee504a762623e0.
+// and the id bcee0b16a0aeb5a5b49cca1dcb6fa71d.
+//
+// Contacts that agree in all of that are told apart by [TwinID]. This is format 2
+// of the id; format 1 had no third line.
 //
 // The error says that raw is not a JSON object, and does not quote it.
 func ContactID(raw []byte) (string, error) {
@@ -121,7 +129,7 @@ func (p *contactParser) contact() Contact {
 		c.ID = p.sum()
 		return c
 	}
-	var wisepopID, collectedAt, fields int // 0, which is the contact itself, where missing
+	var wisepopID, collectedAt, session, ip, fields int // 0, which is the contact itself, where missing
 	for key := 1; key < root.next; {
 		value := key + 1
 		next := p.nodes[value].next
@@ -133,18 +141,33 @@ func (p *contactParser) contact() Contact {
 			wisepopID = value
 		case "collected_at":
 			collectedAt = value
+		case "form_session":
+			session = value
+		case "ip":
+			ip = value
 		case "fields":
 			fields = value
 		}
 		key = next
 	}
 
+	if wisepopID == 0 && collectedAt == 0 && fields == 0 {
+		p.appendCanonical(0)
+		c.ID = p.sum()
+		return c
+	}
 	if wisepopID > 0 {
 		c.WisepopID = p.appendWisepopID(wisepopID)
 	}
 	p.buf = append(p.buf, '\n')
 	if collectedAt > 0 {
 		c.CollectedAt = p.appendTime(collectedAt)
+	}
+	p.buf = append(p.buf, '\n')
+	if session > 0 && p.first(session) == '"' && !p.isBlank(session) {
+		p.appendString(session)
+	} else if ip > 0 && !p.isBlank(ip) {
+		p.appendCanonical(ip)
 	}
 	p.buf = append(p.buf, '\n')
 	if fields == 0 || p.isEmptyArray(fields) {
@@ -178,14 +201,24 @@ func (p *contactParser) appendWisepopID(n int) string {
 }
 
 func (p *contactParser) appendTime(n int) time.Time {
-	if p.first(n) == '"' {
-		if t, err := parseTimeText(p.text(n)); err == nil {
-			p.buf = strconv.AppendInt(p.buf, t.UnixMilli(), 10)
-			return t
-		}
+	t, err := time.Time{}, errTime
+	switch c := p.first(n); {
+	case c == '"':
+		t, err = parseTimeText(p.text(n))
+	case isDigit(c):
+		t, err = parseEpoch(p.literal(n))
 	}
-	p.appendCanonical(n)
-	return time.Time{}
+	if err != nil {
+		p.appendCanonical(n)
+		return time.Time{}
+	}
+	p.buf = strconv.AppendInt(p.buf, t.UnixMilli(), 10)
+	return t
+}
+
+// isBlank reports whether the value at n is a string of white space alone.
+func (p *contactParser) isBlank(n int) bool {
+	return p.first(n) == '"' && len(bytes.TrimSpace(p.text(n))) == 0
 }
 
 // isEmptyArray tells an empty array, which is how PHP writes an empty object.

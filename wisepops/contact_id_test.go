@@ -22,11 +22,11 @@ func contactID(t require.TestingT, raw string) string {
 
 // The vector that the comment of ContactID holds; any SHA-256 tool confirms it:
 //
-//	printf '12345\n1570702258389\n{"Name":"Zoë","email":"a@example.com"}' | sha256sum | cut -c-32
+//	printf '12345\n1570702258389\n"203.0.113.7"\n{"Name":"Zoë","email":"a@example.com"}' | sha256sum | cut -c-32
 func TestContactIDTestVector(t *testing.T) {
-	const want = "3e387188b05a61a130ee504a762623e0"
-	require.Equal(t, want, contactID(t, ` {"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`))
-	cs, err := ParseContacts([]byte(" \n[ {\"a\":1} , {\"collected_at\":\"2019-10-10T10:10:58.389Z\",\"ip\":\"x\",\"fields\":{\"email\":\"a@example.com\",\"Name\":\"Zoë\"},\"wisepop_id\":12345}, 7]"))
+	const want = "bcee0b16a0aeb5a5b49cca1dcb6fa71d"
+	require.Equal(t, want, contactID(t, ` {"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"ip":"203.0.113.7","fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`))
+	cs, err := ParseContacts([]byte(" \n[ {\"a\":1} , {\"collected_at\":\"2019-10-10T10:10:58.389Z\",\"ip\":\"203.0.113.7\",\"x\":\"y\",\"fields\":{\"email\":\"a@example.com\",\"Name\":\"Zoë\"},\"wisepop_id\":12345}, 7]"))
 	require.NoError(t, err)
 	require.Len(t, cs, 3)
 	require.Equal(t, `{"a":1}`, string(cs[0].Raw))
@@ -46,7 +46,7 @@ func TestContactIDAgreesWithPython(t *testing.T) {
 		assert.Equal(t, id, contactID(t, contact), contact)
 		ids, contacts = append(ids, id), append(contacts, contact)
 	}
-	require.Greater(t, len(ids), 20)
+	require.Greater(t, len(ids), 60)
 
 	page, err := ParseContacts([]byte("[" + strings.Join(contacts, " ,\t") + "]"))
 	require.NoError(t, err)
@@ -58,14 +58,15 @@ func TestContactIDAgreesWithPython(t *testing.T) {
 }
 
 func TestContactIDIsTheSame(t *testing.T) {
-	const plain = `{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"fields":{"b/c":"Zoë 😀","a":"1"}}`
+	const plain = `{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"ip":"203.0.113.7","fields":{"b/c":"Zoë 😀","a":"1"}}`
 	const empty = `{"collected_at":"2024-05-01T08:00:00Z","wisepop_id":7,"fields":{}}`
+	const session = `{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"ip":"203.0.113.7","form_session":"5f3c","fields":{}}`
 	for name, pair := range map[string][2]string{
-		"key order":                  {plain, `{"fields":{"a":"1","b/c":"Zoë 😀"},"wisepop_id":7,"collected_at":"2024-05-01T08:00:00.120Z"}`},
-		"white space":                {plain, "\t{ \"collected_at\" :\r\n\"2024-05-01T08:00:00.120Z\" ,\"wisepop_id\":7 , \"fields\" : { \"b/c\" : \"Zoë 😀\" , \"a\" : \"1\" } }\n"},
-		"escapes":                    {plain, `{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"fields":{"b\/c":"Zo\u00EB \uD83d\ude00","\u0061":"\u0031"}}`},
-		"escaped names of members":   {plain, `{"collected\u005fat":"2024-05-01T08:00:00.120\u005a","wisepop_\u0069d":7,"\u0066ields":{"b/c":"Zoë 😀","a":"1"}}`},
-		"other members":              {plain, `{"ip":"203.0.113.7","collected_at":"2024-05-01T08:00:00.120Z","form_session":"x","wisepop_id":7,"country_code":null,"fields":{"b/c":"Zoë 😀","a":"1"},"Fields":{"a":2}}`},
+		"key order":                  {plain, `{"fields":{"a":"1","b/c":"Zoë 😀"},"ip":"203.0.113.7","wisepop_id":7,"collected_at":"2024-05-01T08:00:00.120Z"}`},
+		"white space":                {plain, "\t{ \"collected_at\" :\r\n\"2024-05-01T08:00:00.120Z\" ,\"wisepop_id\":7 ,\"ip\" : \"203.0.113.7\", \"fields\" : { \"b/c\" : \"Zoë 😀\" , \"a\" : \"1\" } }\n"},
+		"escapes":                    {plain, `{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"ip":"203\u002e0.113.7","fields":{"b\/c":"Zo\u00EB \uD83d\ude00","\u0061":"\u0031"}}`},
+		"escaped names of members":   {plain, `{"collected\u005fat":"2024-05-01T08:00:00.120\u005a","wisepop_\u0069d":7,"\u0069p":"203.0.113.7","\u0066ields":{"b/c":"Zoë 😀","a":"1"}}`},
+		"other members":              {plain, `{"ip":"203.0.113.7","collected_at":"2024-05-01T08:00:00.120Z","Form_session":"x","wisepop_id":7,"country_code":null,"fields":{"b/c":"Zoë 😀","a":"1"},"Fields":{"a":2}}`},
 		"offset":                     {plain, strings.Replace(plain, "08:00:00.120Z", "13:45:00.120+05:45", 1)},
 		"offset without colon":       {plain, strings.Replace(plain, "08:00:00.120Z", "06:00:00.120-0200", 1)},
 		"zero offset":                {plain, strings.Replace(plain, "08:00:00.120Z", "08:00:00.120+00:00", 1)},
@@ -73,13 +74,27 @@ func TestContactIDIsTheSame(t *testing.T) {
 		"space":                      {plain, strings.Replace(plain, "T08:00:00.120Z", " 08:00:00.120", 1)},
 		"fewer digits of a fraction": {plain, strings.Replace(plain, ".120Z", ".12Z", 1)},
 		"more digits of a fraction":  {plain, strings.Replace(plain, ".120Z", ".120999Z", 1)},
+		"letters in lower case":      {plain, strings.Replace(plain, "T08:00:00.120Z", "t08:00:00.120z", 1)},
+		"offset of hours":            {plain, strings.Replace(plain, "08:00:00.120Z", "10:00:00.120+02", 1)},
+		"seconds of 60":              {empty, strings.Replace(empty, "08:00:00Z", "07:59:60Z", 1)},
+		"milliseconds as a number":   {plain, strings.Replace(plain, `"2024-05-01T08:00:00.120Z"`, `1714550400120`, 1)},
+		"milliseconds as text":       {plain, strings.Replace(plain, `"2024-05-01T08:00:00.120Z"`, `"1714550400120"`, 1)},
+		"seconds as a number":        {empty, strings.Replace(empty, `"2024-05-01T08:00:00Z"`, `1714550400`, 1)},
+		"seconds with a fraction":    {plain, strings.Replace(plain, `"2024-05-01T08:00:00.120Z"`, `1714550400.12`, 1)},
+		"form_session blank":         {plain, strings.Replace(plain, `"ip"`, `"form_session":" \t\u00a0","ip"`, 1)},
+		"form_session null":          {plain, strings.Replace(plain, `"ip"`, `"form_session":null,"ip"`, 1)},
+		"form_session no text":       {plain, strings.Replace(plain, `"ip"`, `"form_session":{"a":1},"ip"`, 1)},
+		"ip besides a form_session":  {session, strings.Replace(session, `"ip":"203.0.113.7"`, `"ip":"2001:db8::1"`, 1)},
+		"no ip besides it":           {session, strings.Replace(session, `"ip":"203.0.113.7",`, ``, 1)},
+		"ip blank":                   {empty, strings.Replace(empty, `"wisepop_id"`, `"ip":"","wisepop_id"`, 1)},
+		"ip null":                    {empty, strings.Replace(empty, `"wisepop_id"`, `"ip":null,"wisepop_id"`, 1)},
 		"wisepop_id as text":         {plain, strings.Replace(plain, `:7,`, `:"7",`, 1)},
 		"last of repeated members":   {plain, `{"wisepop_id":8,"collected_at":"2020-05-01T08:00:00.120Z","fields":{"x":1},` + plain[1:]},
 		"last of repeated fields":    {plain, strings.Replace(plain, `{"b/c"`, `{"a":2,"b\/c":3,"\u0061":4,"b/c"`, 1)},
 		"fields as an empty array":   {empty, strings.Replace(empty, `{}`, `[ ]`, 1)},
 		"fields null":                {empty, strings.Replace(empty, `{}`, `null`, 1)},
 		"fields missing":             {empty, strings.Replace(empty, `,"fields":{}`, ``, 1)},
-		"all missing":                {`{}`, `{"wisepop_id":null,"collected_at":null,"fields":null}`},
+		"whole":                      {`{"b":[1],"a":"\u0061","ip":"x"}`, "{\"ip\":\"x\" ,\n\"a\":\"a\", \"b\":[ 1 ]}"},
 		"text that is not a time":    {`{"collected_at":"a/b"}`, `{"collected_at":"\u0061\/b"}`},
 		"invalid UTF-8":              {"{\"fields\":{\"a\xff\":\"\xc3(\"}}", `{"fields":{"a\ufffd":"\ufffd("}}`},
 		"half of a pair":             {`{"fields":{"\ud800":"\udc00\ud800x"}}`, `{"fields":{"\ufffd":"\ufffd\ufffdx"}}`},
@@ -100,7 +115,14 @@ func TestContactIDDiffers(t *testing.T) {
 		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":true,"fields":{"a":"1","b":"2"}}`,
 		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":[7],"fields":{"a":"1","b":"2"}}`,
 		`{"wisepop_id":7,"fields":{"a":"1","b":"2"}}`,
-		`{"collected_at":"1714550400120","wisepop_id":7,"fields":{"a":"1","b":"2"}}`,
+		`{"collected_at":"171455040012","wisepop_id":7,"fields":{"a":"1","b":"2"}}`,
+		`{"collected_at":171455040012,"wisepop_id":7,"fields":{"a":"1","b":"2"}}`,
+		`{"collected_at":-1714550400,"wisepop_id":7,"fields":{"a":"1","b":"2"}}`,
+		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"form_session":"5f3c","fields":{"a":"1","b":"2"}}`,
+		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"form_session":"5f3c ","fields":{"a":"1","b":"2"}}`,
+		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"ip":"203.0.113.7","fields":{"a":"1","b":"2"}}`,
+		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"ip":"203.0.113.8","fields":{"a":"1","b":"2"}}`,
+		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"ip":5,"fields":{"a":"1","b":"2"}}`,
 		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"fields":{"a":1,"b":"2"}}`,
 		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"fields":{"a":1.0,"b":"2"}}`,
 		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"fields":{"a":"2","b":"1"}}`,
@@ -118,8 +140,14 @@ func TestContactIDDiffers(t *testing.T) {
 		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"fields":{"":{}}}`,
 		`{"collected_at":"2024-05-01T08:00:00.120Z","wisepop_id":7,"fields":""}`,
 		`{"wisepop_id":"7\n1714550400120","fields":{"a":"1","b":"2"}}`,
+		`{"wisepop_id":"7\n1714550400120\n","fields":{"a":"1","b":"2"}}`,
 		`{"fields":[1]}`,
+		`{"fields":{}}`,
 		`{}`,
+		`{"a":1}`,
+		`{"a":2}`,
+		`{"ip":"203.0.113.7","a":2}`,
+		`{"ip":"203.0.113.7","a":2,"fields":null}`,
 	}
 	seen := map[string]string{}
 	for _, c := range contacts {
@@ -142,11 +170,12 @@ func TestContactIDRefusesWhatIsNotAnObject(t *testing.T) {
 
 func TestContactMembers(t *testing.T) {
 	cs, err := ParseContacts([]byte(`[{"wisepop_id":"a\/b","collected_at":"2024-05-01T10:00:00.1204+02:00"},` +
-		`{"wisepop_id":12.50},{"wisepop_id":12.50,"collected_at":"soon"},{"wisepop_id":{"a":1}},{"wisepop_id":false,"collected_at":1}]`))
+		`{"wisepop_id":12.50},{"wisepop_id":12.50,"collected_at":"soon"},{"wisepop_id":{"a":1}},{"wisepop_id":false,"collected_at":1},{"collected_at":1714550400.1204}]`))
 	require.NoError(t, err)
 	require.Equal(t, "2024-05-01T08:00:00.1204Z", cs[0].CollectedAt.Format("2006-01-02T15:04:05.999999999Z07:00"))
+	require.Equal(t, cs[0].CollectedAt, cs[5].CollectedAt)
 	var ids []string
-	for i, c := range cs {
+	for i, c := range cs[:5] {
 		ids = append(ids, c.WisepopID)
 		require.Equal(t, i > 0, c.CollectedAt.IsZero())
 	}

@@ -43,7 +43,7 @@ func ExampleClient_Contacts() {
 		fmt.Println(string(c.Raw))
 	}
 	// Output:
-	// 3109ddf72efcc754542128c4a7832d9d 2019-10-10 10:10:58.389 +0000 UTC 12345
+	// 1b8f3c23cc9169825447499685b13da2 2019-10-10 10:10:58.389 +0000 UTC 12345
 	// {"collected_at":"2019-10-10T10:10:58.389Z","wisepop_id":12345,"fields":{"email":"a@example.com"}}
 }
 
@@ -79,15 +79,15 @@ func ExampleAPIError() {
 // The same contact, as a hook and as the API may write it.
 func ExampleContactID() {
 	for _, contact := range []string{
-		`{"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`,
+		`{"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"ip":"203.0.113.7","fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`,
 		`{"wisepop_id":12345,"fields":{"email":"a@example.com","Name":"Zoë"},"ip":"203.0.113.7","collected_at":"2019-10-10T10:10:58.389Z"}`,
 	} {
 		id, err := wisepops.ContactID([]byte(contact))
 		fmt.Println(id, err)
 	}
 	// Output:
-	// 3e387188b05a61a130ee504a762623e0 <nil>
-	// 3e387188b05a61a130ee504a762623e0 <nil>
+	// bcee0b16a0aeb5a5b49cca1dcb6fa71d <nil>
+	// bcee0b16a0aeb5a5b49cca1dcb6fa71d <nil>
 }
 
 // The other endpoints: performance data, hooks, and the deletion of a person's data.

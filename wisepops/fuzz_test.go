@@ -23,6 +23,7 @@ var jsonSeeds = []string{
 	`["\"\\\/\b\f\n\r\t\u00e9\uD83D\ude00"]`, `["\x"]`, `["\u12"]`, `["\u12g4"]`, `["\`, `["\u`, `["\u123`, `["a`, "[\"\n\"]", "[\"\x7f\xff\"]", `["\ud800"]`,
 	`[{"collected_at":"2019-10-10T10:10:58.389Z","wisepop_id":12345,"ip":"127.0.0.1","country_code":"US","fields":{"email":"example@example.com","Gender":"male","City":"New York"}}]`,
 	`{"collected_at":"x","wisepop_id":"\n","fields":{"b":[{"a":1,"a":{"z":[],"y":{}}}],"\ud800":"\udc00","":"` + "\xc3" + `"}}`,
+	`{"collected_at":1714550400,"wisepop_id":1,"form_session":" ","ip":"203.0.113.7"}`, `{"collected_at":"2024-05-01t08:00:60z","form_session":"\u0061","ip":[1],"fields":{}}`,
 	strings.Repeat("[", 12) + strings.Repeat("]", 12), strings.Repeat(`[{"a":`, 9), "[\v]", "[\f1]", "[1\u00a0]",
 }
 
@@ -79,7 +80,11 @@ func slowContactID(raw []byte) (string, bool) {
 	if err := d.Decode(&c); err != nil || c == nil || !json.Valid(raw) {
 		return "", false
 	}
-	var lines [3]string
+	if c["wisepop_id"] == nil && c["collected_at"] == nil && c["fields"] == nil {
+		sum := sha256.Sum256([]byte(slowCanonical(c)))
+		return hex.EncodeToString(sum[:16]), true
+	}
+	var lines [4]string
 	switch id := c["wisepop_id"].(type) {
 	case nil:
 	case string:
@@ -89,15 +94,26 @@ func slowContactID(raw []byte) (string, bool) {
 	}
 	if at := c["collected_at"]; at != nil {
 		text, _ := at.(string)
+		if number, ok := at.(json.Number); ok {
+			text = number.String()
+		}
 		if at, err := ParseTime(text); err == nil {
 			lines[1] = strconv.FormatInt(at.UnixMilli(), 10)
 		} else {
 			lines[1] = slowCanonical(c["collected_at"])
 		}
 	}
-	lines[2] = slowCanonical(c["fields"])
-	if lines[2] == "null" || lines[2] == "[]" {
-		lines[2] = "{}"
+	session, _ := c["form_session"].(string)
+	ip, isText := c["ip"].(string)
+	switch {
+	case strings.TrimSpace(session) != "":
+		lines[2] = slowCanonical(session)
+	case c["ip"] != nil && (!isText || strings.TrimSpace(ip) != ""):
+		lines[2] = slowCanonical(c["ip"])
+	}
+	lines[3] = slowCanonical(c["fields"])
+	if lines[3] == "null" || lines[3] == "[]" {
+		lines[3] = "{}"
 	}
 	sum := sha256.Sum256([]byte(strings.Join(lines[:], "\n")))
 	return hex.EncodeToString(sum[:16]), true

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -42,27 +43,60 @@ def first_line(v):
     return re.sub("[\ud800-\udfff]", "\ufffd", v) if isinstance(v, str) else canonical(v)
 
 
+def milliseconds(v):
+    """The instant that a text or a number stands for; None where it is none."""
+    m = re.fullmatch(r"([1-9]\d{9,10}|[1-9]\d{12,13})(\.\d+)?", v, re.ASCII)
+    if m:
+        n = Decimal(v) * (1000 if len(m[1]) < 13 else 1)
+        return int(n // 1)
+    m = not isinstance(v, Number) and re.fullmatch(
+        r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)([.,]\d+)?(Z|z|[+-]\d\d(?::?\d\d)?)?", v, re.ASCII
+    )
+    if not m:
+        return None
+    day, clock, second, fraction, zone = m.groups()
+    leap = second == "60"
+    zone = "+00:00" if zone in (None, "Z", "z") else (zone.replace(":", "") + "00")[:5]
+    try:
+        t = datetime.fromisoformat(day + "T" + clock + ("59" if leap else second) + zone)
+    except ValueError:
+        return None
+    ms = (t - EPOCH) // timedelta(milliseconds=1) + 1000 * leap
+    return ms + int(Decimal("0" + (fraction or ".0").replace(",", ".")) * 1000)
+
+
 def second_line(v):
     if v is None:
         return ""
-    if type(v) is str and re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d", v):
-        try:
-            t = datetime.fromisoformat(v)
-        except ValueError:
-            return canonical(v)
-        if t.tzinfo is None:
-            t = t.replace(tzinfo=timezone.utc)
-        return str((t - EPOCH) // timedelta(milliseconds=1))
-    return canonical(v)
+    ms = milliseconds(v) if isinstance(v, str) else None
+    return canonical(v) if ms is None else str(ms)
+
+
+WHITE = "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*"
+
+
+def third_line(session, ip):
+    if type(session) is str and not re.fullmatch(WHITE, session):
+        return canonical(session)
+    if ip is None or type(ip) is str and re.fullmatch(WHITE, ip):
+        return ""
+    return canonical(ip)
+
+
+def identity(c):
+    made_of = [c.get(name) for name in ("wisepop_id", "collected_at", "fields")]
+    if made_of == [None, None, None]:
+        return canonical(c)
+    wisepop_id, collected_at, fields = made_of
+    return "\n".join([
+        first_line(wisepop_id),
+        second_line(collected_at),
+        third_line(c.get("form_session"), c.get("ip")),
+        canonical({} if fields in (None, []) else fields),
+    ])
 
 
 for line in sys.stdin:
     line = line.rstrip("\n")
     c = json.loads(line, parse_int=Number, parse_float=Number)
-    lines = [
-        first_line(c.get("wisepop_id")),
-        second_line(c.get("collected_at")),
-        canonical({} if c.get("fields") in (None, []) else c["fields"]),
-    ]
-    text = "\n".join(lines).encode()
-    print(hashlib.sha256(text).hexdigest()[:32], line)
+    print(hashlib.sha256(identity(c).encode()).hexdigest()[:32], line)
