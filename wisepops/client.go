@@ -3,13 +3,13 @@ package wisepops
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +27,7 @@ const (
 	DefaultMaxRetries = 3
 
 	maxResponseBytes = 64 << 20
+	maxErrorBytes    = 64 << 10 // of the body of an error
 )
 
 // Limiter is asked before every attempt. It returns zero where the call may be
@@ -41,6 +42,8 @@ type Attempt struct {
 	Endpoint string // such as "GET /contacts"
 	Status   int    // 0 where no answer came
 	Latency  time.Duration
+
+	RetryAfter time.Duration // what the API asked to wait, as in [APIError]; 0 where it did not
 }
 
 // Options configure a [Client]. The zero value of each field but APIKey means
@@ -277,7 +280,11 @@ func (c *Client) attempt(ctx context.Context, req *request) (*response, error) {
 	start := time.Now()
 	res, status, err := c.exchange(hreq, req)
 	if c.opts.OnAttempt != nil {
-		c.opts.OnAttempt(Attempt{Endpoint: req.endpoint(), Status: status, Latency: time.Since(start)})
+		a := Attempt{Endpoint: req.endpoint(), Status: status, Latency: time.Since(start)}
+		if apiErr, ok := errors.AsType[*APIError](err); ok {
+			a.RetryAfter = apiErr.RetryAfter
+		}
+		c.opts.OnAttempt(a)
 	}
 	return res, err
 }
@@ -294,18 +301,32 @@ func (c *Client) exchange(hreq *http.Request, req *request) (*response, int, err
 	date, _ := http.ParseTime(hres.Header.Get("Date"))
 	if hres.StatusCode < 200 || hres.StatusCode > 299 {
 		// A short error body is read so that the connection can be used again.
-		_, _ = io.CopyN(io.Discard, hres.Body, 64<<10)
+		body, _ := io.ReadAll(io.LimitReader(hres.Body, maxErrorBytes))
 		return nil, hres.StatusCode, &APIError{
 			Endpoint:   req.endpoint(),
 			Status:     hres.StatusCode,
-			RetryAfter: retryAfter(hres.Header.Get("Retry-After"), date),
+			Blocked:    hres.StatusCode == http.StatusForbidden && !mayBeJSON(body),
+			RetryAfter: retryAfter(strings.Join(hres.Header.Values("Retry-After"), ","), date),
 		}
 	}
 	body, err := readBody(hres, req.sizeHint)
 	if err != nil {
 		return nil, 0, newTransportError(req.endpoint(), err)
 	}
-	return &response{body: body, date: date}, hres.StatusCode, nil
+	return &response{body: withoutBOM(body), date: date}, hres.StatusCode, nil
+}
+
+// withoutBOM skips the byte order mark that some programs put in front of a text.
+func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+
+// mayBeJSON reports whether the body of an error can be the API's: JSON, the beginning of
+// a long one, or nothing.
+func mayBeJSON(body []byte) bool {
+	body = bytes.TrimSpace(withoutBOM(body))
+	if len(body) == 0 || json.Valid(body) {
+		return true
+	}
+	return len(body) > maxErrorBytes/2 && (body[0] == '{' || body[0] == '[')
 }
 
 func readBody(hres *http.Response, sizeHint int) ([]byte, error) {
@@ -337,35 +358,6 @@ func isTemporary(err error) bool {
 		return !errors.Is(trErr, ErrResponseTooLarge)
 	}
 	return false
-}
-
-// retryAfter reads the two forms of Retry-After. A date is taken against the
-// server's own clock where that is known, since ours may be off.
-func retryAfter(value string, now time.Time) time.Duration {
-	const longest = time.Duration(1<<63 - 1)
-	value = strings.TrimSpace(value)
-	if value == "" {
-		return 0
-	}
-	if isDigits(value) {
-		secs, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || secs > int64(longest/time.Second) {
-			return longest
-		}
-		return time.Duration(secs) * time.Second
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	if now.IsZero() {
-		now = time.Now()
-	}
-	return max(0, at.Sub(now))
-}
-
-func isDigits(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

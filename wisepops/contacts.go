@@ -1,6 +1,7 @@
 package wisepops
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,8 +98,10 @@ func (c *Client) Contacts(ctx context.Context, r ContactsRequest) (*ContactsPage
 // receive, without decoding or copying it: the contacts share memory with body,
 // which must not be changed afterwards. An element that is not an object is kept, with
 // an id but no time. It accepts exactly the arrays that encoding/json accepts,
-// nested no deeper than 10,000. The error does not quote the body.
+// nested no deeper than 10,000, also behind a byte order mark. Contacts that nothing
+// tells apart have one id: see [NumberTwins]. The error does not quote the body.
 func ParseContacts(body []byte) ([]Contact, error) {
+	body = withoutBOM(body)
 	p := newContactParser(body)
 	defer p.release()
 	i := p.skipSpace(0)
@@ -132,5 +135,32 @@ func ParseContacts(body []byte) ([]Contact, error) {
 	if p.skipSpace(i+1) != len(body) {
 		return nil, errNotJSON
 	}
+	return contacts, nil
+}
+
+// ParseDelivery cuts what a hook receives, as [ParseContacts] does: an array of objects,
+// or a single object, which is a delivery of one. Each contact has an id of its own
+// ([NumberTwins]).
+func ParseDelivery(body []byte) ([]Contact, error) {
+	body = withoutBOM(body)
+	if object := bytes.TrimLeft(body, " \n\t\r"); len(object) > 0 && object[0] == '{' {
+		p := newContactParser(body)
+		defer p.release()
+		end := p.value(len(body)-len(object), 0)
+		if p.skipSpace(end) != len(body) {
+			return nil, errNotJSON
+		}
+		return []Contact{p.contact()}, nil
+	}
+	contacts, err := ParseContacts(body)
+	if err != nil {
+		return nil, err
+	}
+	for i := range contacts {
+		if contacts[i].Raw[0] != '{' {
+			return nil, errors.New("the delivery holds something else than contacts")
+		}
+	}
+	NumberTwins(contacts)
 	return contacts, nil
 }

@@ -28,6 +28,44 @@ func TestContactsPage(t *testing.T) {
 	require.Equal(t, "12345", page.Contacts[0].WisepopID)
 }
 
+func TestByteOrderMarkIsSkipped(t *testing.T) {
+	s := &script{lines: []line{{status: 200, body: "\ufeff" + ` [{"a":1}]`}}}
+	page, err := s.client(t, Options{}).Contacts(t.Context(), ContactsRequest{})
+	require.NoError(t, err)
+	require.Len(t, page.Contacts, 1)
+	require.Equal(t, `{"a":1}`, string(page.Contacts[0].Raw))
+
+	s = &script{lines: []line{{status: 200, body: "\ufeff" + `[{"id":42,"event":"email"}]`}}}
+	hooks, err := s.client(t, Options{}).Hooks(t.Context())
+	require.NoError(t, err)
+	require.Len(t, hooks, 1)
+}
+
+func TestDeliveries(t *testing.T) {
+	const answer = `{"collected_at":"2019-10-10T10:10:58Z","wisepop_id":12345,"fields":{"How?":"Friends"}}`
+	id, err := ContactID([]byte(answer))
+	require.NoError(t, err)
+	for body, want := range map[string]int{
+		answer: 1, " \n" + answer + "\t": 1, "[" + answer + "]": 1, "\ufeff[" + answer + "]": 1, "\ufeff" + answer: 1,
+		"[" + answer + "," + answer + "]": 2, "[]": 0, "{}": 1,
+	} {
+		contacts, err := ParseDelivery([]byte(body))
+		require.NoError(t, err, body)
+		require.Len(t, contacts, want, body)
+		if want > 0 && body != "{}" {
+			assert.Equal(t, answer, string(contacts[0].Raw), body)
+			assert.Equal(t, id, contacts[0].ID.String(), body)
+		}
+		if want == 2 {
+			assert.Equal(t, TwinID(contacts[0].ID, 2), contacts[1].ID)
+		}
+	}
+	for _, body := range []string{"", "null", "7", `"x"`, "[7]", "[{},null]", answer + answer, answer + ",", "{", `{"a"}`, "{}\ufeff", "[[]]"} {
+		_, err := ParseDelivery([]byte(body))
+		require.Error(t, err, body)
+	}
+}
+
 func TestContactsPageWithoutDate(t *testing.T) {
 	for _, date := range []string{"", "yesterday"} {
 		s := &script{lines: []line{{status: 200, body: "[]", date: date}}}
@@ -57,7 +95,9 @@ func TestContactsRefusesWhatIsNotAnArray(t *testing.T) {
 		"[] <html>":                 notJSON,
 		"[][]":                      notJSON,
 		"[]\x00":                    notJSON,
-		"\ufeff[]":                  notJSON,
+		"\ufeff":                    notJSON,
+		"[]\ufeff":                  notJSON,
+		"\ufeff{}":                  notArray,
 		"{}{}":                      notJSON,
 		"[{\"a\":\"\n\"}]":          notJSON,
 		"[{'a':1}]":                 notJSON,

@@ -15,8 +15,13 @@ import (
 
 var (
 	// ErrUnauthorized is matched (errors.Is) by an [APIError] with status 401 or
-	// 403: the API refuses the key. It is never retried.
+	// 403 whose body is the API's: it refuses the key. It is never retried.
 	ErrUnauthorized = errors.New("the API key was refused")
+
+	// ErrBlocked is matched (errors.Is) by an [APIError] with status 403 and a body that
+	// is not JSON: something in front of the API, such as a firewall, does not let the
+	// call through. It is not retried by the client, and may pass by itself.
+	ErrBlocked = errors.New("something in front of the API, such as a firewall or a proxy, blocks the call")
 
 	// ErrNoAPIKey is returned by [New] where there is no API key.
 	ErrNoAPIKey = errors.New("api_key is empty: set it to the API key of the website, or set the environment variable that it is read from")
@@ -32,10 +37,11 @@ var (
 type APIError struct {
 	Endpoint string // method and path below the base URL, such as "GET /contacts"
 	Status   int    // HTTP status
+	Blocked  bool   // see [ErrBlocked]
 
-	// RetryAfter is how long the API asked to wait (Retry-After, in seconds or as
-	// a date), counted from its own Date header; 0 where it did not ask. The next
-	// call must not come sooner.
+	// RetryAfter is how long the API asked to wait, by the Retry-After of any form,
+	// counted from its own Date header where it is an instant; 0 where it did not ask,
+	// and at most [MaxRetryAfter]. The next call must not come sooner.
 	RetryAfter time.Duration
 }
 
@@ -43,6 +49,8 @@ type APIError struct {
 func (e *APIError) Error() string {
 	msg := strings.TrimSpace(fmt.Sprintf("%s: status %d %s", e.Endpoint, e.Status, http.StatusText(e.Status)))
 	switch {
+	case e.Blocked:
+		msg += ": " + ErrBlocked.Error() + ": the API key is not at fault; have what stands there allow this machine"
 	case e.unauthorized():
 		msg += ": " + ErrUnauthorized.Error() + ": check api_key, which must be the key of this website"
 	case e.Status == http.StatusTooManyRequests:
@@ -56,11 +64,13 @@ func (e *APIError) Error() string {
 	return msg
 }
 
-// Is matches [ErrUnauthorized] where the status is 401 or 403.
-func (e *APIError) Is(target error) bool { return target == ErrUnauthorized && e.unauthorized() }
+// Is matches [ErrUnauthorized] and [ErrBlocked].
+func (e *APIError) Is(target error) bool {
+	return target == ErrUnauthorized && e.unauthorized() || target == ErrBlocked && e.Blocked
+}
 
 func (e *APIError) unauthorized() bool {
-	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
+	return !e.Blocked && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
 }
 
 func (e *APIError) temporary() bool {

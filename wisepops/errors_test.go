@@ -27,13 +27,39 @@ func TestAPIErrorText(t *testing.T) {
 	}{
 		{APIError{Endpoint: "GET /contacts", Status: 401}, "GET /contacts: status 401 Unauthorized: the API key was refused: check api_key, which must be the key of this website"},
 		{APIError{Endpoint: "GET /contacts", Status: 403}, "GET /contacts: status 403 Forbidden: the API key was refused: check api_key, which must be the key of this website"},
+		{APIError{Endpoint: "GET /contacts", Status: 403, Blocked: true}, "GET /contacts: status 403 Forbidden: something in front of the API, such as a firewall or a proxy, blocks the call: the API key is not at fault; have what stands there allow this machine"},
 		{APIError{Endpoint: "GET /hooks", Status: 429, RetryAfter: time.Hour}, "GET /hooks: status 429 Too Many Requests: the call budget is spent (retry after 1h0m0s)"},
 		{APIError{Endpoint: "GET /contacts", Status: 503, RetryAfter: 1}, "GET /contacts: status 503 Service Unavailable (retry after 1ns)"},
 		{APIError{Endpoint: "GET /contacts", Status: 302}, "GET /contacts: status 302 Found: redirects are not followed: check base_url"},
 		{APIError{Endpoint: "GET /contacts", Status: 599}, "GET /contacts: status 599"},
 	} {
 		require.EqualError(t, &test.err, test.text)
-		require.Equal(t, test.err.Status == 401 || test.err.Status == 403, errors.Is(&test.err, ErrUnauthorized))
+		require.Equal(t, test.err.Blocked, errors.Is(&test.err, ErrBlocked))
+		require.Equal(t, (test.err.Status == 401 || test.err.Status == 403) && !test.err.Blocked, errors.Is(&test.err, ErrUnauthorized))
+	}
+}
+
+// A firewall in front of the API says nothing about the key.
+func TestForbiddenByAnythingElseThanTheAPI(t *testing.T) {
+	for body, blocked := range map[string]bool{
+		"<!DOCTYPE html><html>s3cret": true, "Forbidden": true, "error code: 1020": true, "\ufeff<html>": true, `{"error":`: true, "{} <html>": true,
+		strings.Repeat("<p>", 100_000): true,
+
+		"": false, " \n": false, `{"error":"forbidden"}`: false, "\ufeff {}": false, "[]": false, `"forbidden"`: false, "null": false,
+		`{"error":"` + strings.Repeat("x", 100_000) + `"}`: false,
+	} {
+		for _, status := range []int{401, 403} {
+			s := &script{lines: []line{{status: status, body: body, retryAfter: "60"}}}
+			_, err := s.client(t, Options{MaxRetries: 3}).Contacts(t.Context(), ContactsRequest{})
+			require.Len(t, s.asks, 1)
+			require.Equal(t, blocked && status == 403, errors.Is(err, ErrBlocked), "%d %.40q", status, body)
+			require.Equal(t, !blocked || status == 401, errors.Is(err, ErrUnauthorized), "%d %.40q", status, body)
+			require.NotContains(t, err.Error(), "s3cret")
+			require.Zero(t, s.open)
+			apiErr, ok := errors.AsType[*APIError](err)
+			require.True(t, ok)
+			require.Equal(t, time.Minute, apiErr.RetryAfter)
+		}
 	}
 }
 

@@ -27,8 +27,9 @@ var jsonSeeds = []string{
 	strings.Repeat("[", 12) + strings.Repeat("]", 12), strings.Repeat(`[{"a":`, 9), "[\v]", "[\f1]", "[1\u00a0]",
 }
 
-// elements is what encoding/json sees in an array; ok is false for all else.
+// elements is what encoding/json sees in an array, behind a byte order mark; ok is false for all else.
 func elements(body []byte) (items []json.RawMessage, ok bool) {
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	err := json.Unmarshal(body, &items)
 	return items, err == nil && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte{'['})
 }
@@ -55,6 +56,35 @@ func FuzzParseContacts(f *testing.F) {
 			require.NoError(t, err)
 			require.Equal(t, id, c.ID.String())
 		}
+	})
+}
+
+// FuzzParseDelivery holds what a hook receives against encoding/json.
+func FuzzParseDelivery(f *testing.F) {
+	for _, seed := range jsonSeeds {
+		f.Add([]byte(seed))
+		f.Add([]byte("\ufeff" + strings.TrimSuffix(strings.TrimPrefix(seed, "["), "]")))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		contacts, err := ParseDelivery(slices.Clip(body))
+		items, ok := elements(body)
+		if object := bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), " \t\r\n"); bytes.HasPrefix(object, []byte{'{'}) && json.Valid(object) {
+			items, ok = []json.RawMessage{bytes.TrimRight(object, " \t\r\n")}, true
+		}
+		for _, item := range items {
+			ok = ok && item[0] == '{'
+		}
+		require.Equal(t, ok, err == nil, "%q: %v", body, err)
+		if !ok {
+			return
+		}
+		require.Len(t, contacts, len(items))
+		ids := map[ID]bool{}
+		for i, c := range contacts {
+			require.Equal(t, string(items[i]), string(c.Raw))
+			ids[c.ID] = true
+		}
+		require.Len(t, ids, len(items))
 	})
 }
 
@@ -174,14 +204,16 @@ func FuzzParseTime(f *testing.F) {
 }
 
 func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "0", "120", "-1", "1.5", "99999999999999999999", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:00:00 GMT", "soon"} {
+	for _, seed := range []string{"", "0", "120", "-1", "1.5", "99999999999999999999", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:00:00 GMT", "soon",
+		"60, 3600", "1445412090", "1445412090000", "2015-10-21T07:28:00Z", "Wed, 21 Oct 2015 07:28:00 GMT, Wed, 21 Oct 2015 07:28:00 GMT", ".5", "1764210000"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		wait := retryAfter(s, time.Unix(1_445_412_000, 0))
 		require.GreaterOrEqual(t, wait, time.Duration(0))
-		if secs, err := strconv.ParseUint(s, 10, 32); err == nil {
-			require.Equal(t, time.Duration(secs)*time.Second, wait)
+		require.LessOrEqual(t, wait, MaxRetryAfter)
+		if secs, err := strconv.ParseUint(s, 10, 32); err == nil && secs < 1e9 {
+			require.Equal(t, min(time.Duration(secs)*time.Second, MaxRetryAfter), wait)
 		}
 	})
 }

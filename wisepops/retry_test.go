@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -60,8 +59,8 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, l.err
 	}
 	h := http.Header{}
-	if l.retryAfter != "" {
-		h.Set("Retry-After", l.retryAfter)
+	for one := range strings.SplitSeq(l.retryAfter, "\n") {
+		h.Add("Retry-After", one)
 	}
 	if l.date != "" {
 		h.Set("Date", l.date)
@@ -217,6 +216,28 @@ func TestRetryAfterIsWaitedFor(t *testing.T) {
 		{"Wed, 01 Jan 2025 00:01:30 GMT", "Wed, 01 Jan 2025 00:00:00 GMT", 90 * time.Second},
 		{"Wednesday, 01-Jan-25 00:01:30 GMT", "Wed, 01 Jan 2025 00:00:00 GMT", 90 * time.Second},
 		{"Sat, 01 Jan 2000 00:01:30 GMT", "yesterday", 90 * time.Second},
+		// Decimals, and what a proxy adds to.
+		{"7.5", "", 7500 * time.Millisecond},
+		{"7.000000001", "", 7*time.Second + 1},
+		{"3600, 3600", "", time.Hour},
+		{"60,3600", "", time.Hour},
+		{"60\n3600", "", time.Hour}, // two headers
+		{"3600, soon", "", time.Hour},
+		{"Sat, 01 Jan 2000 00:01:30 GMT, 7", "", 90 * time.Second},
+		{"Sat, 01 Jan 2000 00:01:30 GMT, Sat, 01 Jan 2000 00:01:30 GMT", "", 90 * time.Second},
+		// Instants in other forms. 946684800 is 2000-01-01, and below 10^9.
+		{"2000-01-01T00:01:30Z", "", 90 * time.Second},
+		{"2000-01-01 02:01:30+02", "", 90 * time.Second},
+		{"2025-01-01T00:01:30.5Z", "Wed, 01 Jan 2025 00:00:00 GMT", 90500 * time.Millisecond},
+		{"1735689690", "Wed, 01 Jan 2025 00:00:00 GMT", 90 * time.Second},
+		{"1735689690.5", "Wed, 01 Jan 2025 00:00:00 GMT", 90500 * time.Millisecond},
+		{"1735689690000", "Wed, 01 Jan 2025 00:00:00 GMT", 90 * time.Second},
+		// Never longer than the window of the budget.
+		{"2592001", "", 720 * time.Hour},
+		{"1764210000", "", 720 * time.Hour},
+		{"2030-01-01T00:00:00Z", "", 720 * time.Hour},
+		// The server's clock lies: ours is the one that is left.
+		{"Sat, 01 Jan 2000 00:01:30 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", 90 * time.Second},
 
 		{"", "", 0},
 		{"0", "", 0},
@@ -226,7 +247,11 @@ func TestRetryAfterIsWaitedFor(t *testing.T) {
 		{"90s", "", 0},
 		{"soon", "", 0},
 		{"２", "", 0},
-		{"2030-01-01T00:00:00Z", "", 0},
+		{".", "", 0},
+		{",", "", 0},
+		{"7 8", "", 0},
+		{"1000000000", "Wed, 01 Jan 2025 00:00:00 GMT", 0},
+		{"1999-01-01T00:00:00Z", "", 0},
 		{"Sat, 01 Jan 2000 00:01:30 GMT", "Sat, 01 Jan 2000 00:01:30 GMT", 0},
 		{"Sat, 01 Jan 2000 00:01:30 GMT", "Wed, 01 Jan 2025 00:00:00 GMT", 0},
 	} {
@@ -260,10 +285,12 @@ func TestRetryAfterPastMaxElapsedTimeIsReturnedAtOnce(t *testing.T) {
 	for retryAfter, want := range map[string]time.Duration{
 		"61":                            61 * time.Second,
 		"2592000":                       720 * time.Hour,
-		"9223372036":                    9223372036 * time.Second,
-		"9223372037":                    math.MaxInt64,
-		"99999999999999999999999999999": math.MaxInt64,
-		"Fri, 31 Dec 9999 23:59:59 GMT": math.MaxInt64,
+		"2592001":                       720 * time.Hour,
+		"999999999.9":                   720 * time.Hour,
+		"1764210000":                    720 * time.Hour,
+		"99999999999999999999999999999": 720 * time.Hour,
+		"Fri, 31 Dec 9999 23:59:59 GMT": 720 * time.Hour,
+		"9999-12-31T23:59:59Z":          720 * time.Hour,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{lines: []line{{status: 429, retryAfter: retryAfter}}}
@@ -403,5 +430,16 @@ func TestLimiterError(t *testing.T) {
 		require.ErrorIs(t, err, l.err)
 		require.Len(t, s.asks, 1)
 		require.Equal(t, 2, l.asks)
+	})
+}
+
+func TestAttemptsTellWhatTheAPIAskedToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var waits []time.Duration
+		s := &script{lines: []line{{status: 429, retryAfter: "7200, 7200"}, {status: 503}, {status: 200, body: "[]"}}}
+		c := s.client(t, Options{MaxRetries: 2, OnAttempt: func(a Attempt) { waits = append(waits, a.RetryAfter) }})
+		_, err := c.Contacts(t.Context(), ContactsRequest{})
+		require.NoError(t, err)
+		require.Equal(t, []time.Duration{2 * time.Hour, 0, 0}, waits)
 	})
 }
