@@ -204,8 +204,10 @@ func FuzzParseTime(f *testing.F) {
 }
 
 func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "0", "120", "-1", "1.5", "99999999999999999999", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:00:00 GMT", "soon",
-		"60, 3600", "1445412090", "1445412090000", "2015-10-21T07:28:00Z", "Wed, 21 Oct 2015 07:28:00 GMT, Wed, 21 Oct 2015 07:28:00 GMT", ".5", "1764210000"} {
+	for _, seed := range []string{
+		"", "0", "120", "-1", "1.5", "99999999999999999999", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:00:00 GMT", "soon",
+		"60, 3600", "1445412090", "1445412090000", "2015-10-21T07:28:00Z", "Wed, 21 Oct 2015 07:28:00 GMT, Wed, 21 Oct 2015 07:28:00 GMT", ".5", "1764210000",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -26,7 +26,7 @@ import (
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
 )
 
-const lead = `{"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`
+const lead = `{"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"ip":"203.0.113.7","fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`
 
 // sign is the signature of a delivery, by code of its own.
 func sign(key, body string) string {
@@ -164,12 +164,55 @@ func TestMessages(t *testing.T) {
 	require.Equal(t, huge, string(raw))
 	// The id of the test vector in wisepops.ContactID.
 	want := map[string]string{
-		"wisepops_contact_id": "3e387188b05a61a130ee504a762623e0", "wisepops_collected_at": "2019-10-10T10:10:58.389Z",
+		"wisepops_contact_id": "bcee0b16a0aeb5a5b49cca1dcb6fa71d", "wisepops_collected_at": "2019-10-10T10:10:58.389Z",
 		"wisepops_wisepop_id": "12345", "wisepops_source": "webhook", "wisepops_event": "phone",
 	}
 	require.Equal(t, want, meta(batches[0][0]))
 	delete(want, "wisepops_event")
 	require.Equal(t, want, meta(batches[1][0]))
+}
+
+func TestEventOfTheQuery(t *testing.T) {
+	h := newHookHarness(t, sandbox.Options{})
+	var events []string
+	h.Sink = func(_ context.Context, b service.MessageBatch) error {
+		event, _ := b[0].MetaGet("wisepops_event")
+		events = append(events, event)
+		return nil
+	}
+	h.receive(`register: false`)
+	for target, want := range map[string]string{
+		"/wisepops?event=phone":       "phone",
+		"/wisepops?a=b&event=Survey":  "survey",
+		"/wisepops/email?event=phone": "email",
+		"/wisepops?event=sms":         "",
+		"/wisepops?event=":            "",
+		"/wisepops?event=%zz":         "",
+		"/wisepops?Event=phone":       "",
+		"/wisepops":                   "",
+	} {
+		events = nil
+		require.Equal(t, 200, h.deliver(target, "["+lead+"]").StatusCode)
+		assert.Equal(t, []string{want}, events, target)
+	}
+}
+
+func TestTwinsOfADeliveryHaveIDsOfTheirOwn(t *testing.T) {
+	h := newHookHarness(t, sandbox.Options{})
+	var ids []string
+	h.Sink = func(_ context.Context, b service.MessageBatch) error {
+		for _, m := range b {
+			id, _ := m.MetaGet("wisepops_contact_id")
+			ids = append(ids, id)
+		}
+		return nil
+	}
+	h.receive(`register: false`)
+	require.Equal(t, 200, h.deliver("/wisepops", "["+lead+",{},"+lead+"]").StatusCode)
+	require.Len(t, ids, 3)
+	// Those of the test vectors in wisepops.ContactID and wisepops.TwinID.
+	require.Equal(t, "bcee0b16a0aeb5a5b49cca1dcb6fa71d", ids[0])
+	require.Equal(t, "869834b45997b2fa35747628980cf9da", ids[2])
 }
 
 func TestStatuses(t *testing.T) {
@@ -194,6 +237,10 @@ func TestStatuses(t *testing.T) {
 		{"identity coding", "POST", "/wisepops", list, []string{ok, "Content-Encoding: identity"}, 200, 1},
 		{"chunked", "POST", "/wisepops", chunked(list), []string{ok, "Transfer-Encoding: chunked"}, 200, 1},
 		{"two contacts", "POST", "/wisepops", "[" + lead + "," + lead + "]", []string{signed("[" + lead + "," + lead + "]")}, 200, 2},
+		{"object", "POST", "/wisepops", " " + lead, []string{signed(" " + lead)}, 200, 1},
+		{"byte order mark", "POST", "/wisepops", "\ufeff" + list, []string{signed("\ufeff" + list)}, 200, 1},
+		{"byte order mark and object", "POST", "/wisepops", "\ufeff" + lead, []string{signed("\ufeff" + lead)}, 200, 1},
+		{"event in the query", "POST", "/wisepops?event=survey", list, []string{ok}, 200, 1},
 		{"empty list", "POST", "/wisepops", "[]", []string{signed("[]")}, 200, 0},
 		{"at the limit", "POST", "/wisepops", at, []string{signed(at)}, 200, 0},
 		{"at the limit, chunked", "POST", "/wisepops", chunked(at), []string{signed(at), "Transfer-Encoding: chunked"}, 200, 0},
@@ -212,10 +259,11 @@ func TestStatuses(t *testing.T) {
 		{"no body", "POST", "/wisepops", "", []string{signed("")}, 400, 0},
 		{"cut", "POST", "/wisepops", list[:50], []string{signed(list[:50])}, 400, 0},
 		{"null", "POST", "/wisepops", "null", []string{signed("null")}, 400, 0},
-		{"object", "POST", "/wisepops", "{}", []string{signed("{}")}, 400, 0},
+		{"objects in a row", "POST", "/wisepops", "{}{}", []string{signed("{}{}")}, 400, 0},
+		{"unsigned object", "POST", "/wisepops", lead, nil, 401, 0},
 		{"number in it", "POST", "/wisepops", "[1]", []string{signed("[1]")}, 400, 0},
 		{"object and null", "POST", "/wisepops", "[{},null]", []string{signed("[{},null]")}, 400, 0},
-		{"byte order mark", "POST", "/wisepops", "\ufeff[]", []string{signed("\ufeff[]")}, 400, 0},
+		{"signature without the byte order mark", "POST", "/wisepops", "\ufeff" + list, []string{ok}, 401, 0},
 		{"two lists", "POST", "/wisepops", "[][]", []string{signed("[][]")}, 400, 0},
 		{"GET", "GET", "/wisepops", "", nil, 405, 0},
 		{"PUT", "PUT", "/wisepops/email", list, []string{ok}, 405, 0},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -61,12 +62,28 @@ func (rec *receiver) serveHealth(w http.ResponseWriter, r *http.Request) {
 
 func (rec *receiver) serveDelivery(w http.ResponseWriter, r *http.Request, event string) {
 	start := time.Now()
+	if event == "" {
+		event = queriedEvent(r.URL)
+	}
 	status := rec.handle(w, r, event)
 	if event == "" {
 		event = eventUnknown
 	}
 	rec.counts.Incr(1, event, strconv.Itoa(status))
 	rec.latency.Timing(time.Since(start).Nanoseconds())
+}
+
+// queriedEvent returns what a target such as https://…/wisepops?event=email says of a
+// delivery; empty where that is no event.
+func queriedEvent(u *url.URL) string {
+	if u.RawQuery == "" {
+		return ""
+	}
+	event := strings.ToLower(u.Query().Get("event"))
+	if !slices.Contains(wisepops.Events(), event) {
+		return ""
+	}
+	return event
 }
 
 // handle answers a request, and returns the status.
@@ -126,8 +143,8 @@ func (rec *receiver) receive(w http.ResponseWriter, r *http.Request, event strin
 	if rec.keys != nil && !wisepops.Verify(signatures[0], body, rec.keys...) {
 		return http.StatusUnauthorized
 	}
-	contacts, err := wisepops.ParseContacts(body)
-	if err != nil || slices.ContainsFunc(contacts, func(c wisepops.Contact) bool { return c.Raw[0] != '{' }) {
+	contacts, err := wisepops.ParseDelivery(body)
+	if err != nil {
 		return http.StatusBadRequest
 	}
 	if len(contacts) == 0 {
@@ -166,7 +183,7 @@ func (rec *receiver) warn(status int) {
 	case http.StatusUnauthorized:
 		hint = "the signature is missing or of another key: check api_key, and previous_api_keys while a key is rotated"
 	case http.StatusBadRequest:
-		hint = "the body is not a JSON array of contacts: check what stands in front of the input"
+		hint = "the body is not JSON of contacts: check what stands in front of the input"
 	case http.StatusRequestEntityTooLarge:
 		hint = fmt.Sprintf("the body is longer than %s (%d): raise it", fieldMaxBodyBytes, rec.maxBody)
 	case http.StatusUnsupportedMediaType:

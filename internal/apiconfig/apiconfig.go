@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +36,8 @@ func ErrorNotes(own string) string {
 
 const sharedErrors = `- 'api_key is empty': set it, or the environment variable that it is read from.
 - 'status 401' or '403', 'the API key was refused': the key is wrong, was replaced, or is of another website. Such a call is not retried at once.
+- 'status 403', 'something in front of the API … blocks the call': a firewall or a proxy answers, and not the API. The key is not at fault: have this machine's address allowed.
+- 'asks to make no call for …': the API wants no call for longer than most polls take to come again. Calls wait that long, 30 days at most.
 - 'status 429', 'the call budget is spent': the calls of the website in 30 days are used up. It goes on when the API allows; 'wisepops_quota' keeps it from happening.
 - 'status 5xx', 'connection refused', 'deadline exceeded', 'the answer broke off': the API or the way to it is out of order. The call is tried again by itself.
 - 'the answer is not …', 'redirects are not followed': something else than the API answers, such as a proxy: check 'base_url'.
@@ -178,19 +179,4 @@ func (r rateLimit) Access(ctx context.Context) (wait time.Duration, err error) {
 		wait, err = l.Access(ctx)
 	})
 	return wait, errors.Join(accessErr, err)
-}
-
-func newAttemptObserver(mgr *service.Resources) func(wisepops.Attempt) {
-	requests := mgr.Metrics().NewCounter("wisepops_api_requests", "endpoint", "status")
-	latency := mgr.Metrics().NewTimer("wisepops_api_latency_ns", "endpoint")
-	log := mgr.Logger()
-	return func(a wisepops.Attempt) {
-		status := "none"
-		if a.Status != 0 {
-			status = strconv.Itoa(a.Status)
-		}
-		requests.Incr(1, a.Endpoint, status)
-		latency.Timing(a.Latency.Nanoseconds(), a.Endpoint)
-		log.Debugf("%s: status %s in %s", a.Endpoint, status, a.Latency.Round(time.Microsecond))
-	}
 }

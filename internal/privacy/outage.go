@@ -87,7 +87,7 @@ func (o *outage) settle(err error, begun time.Time) {
 	switch {
 	case errors.Is(err, wisepops.ErrUnauthorized):
 		last = refusedLastWait
-	case errors.As(err, &apiErr) && (apiErr.Status == 429 || apiErr.Status >= 500):
+	case errors.As(err, &apiErr) && (apiErr.Status == 429 || apiErr.Status >= 500 || apiErr.Blocked):
 		last = outageLastWait
 	case errors.Is(err, context.Canceled):
 		return

@@ -96,6 +96,15 @@ func TestRefusedKeyFailsOthersAtOnce(t *testing.T) {
 	})
 }
 
+func TestWhatBlocksCallsIsAnOutage(t *testing.T) {
+	var o outage
+	_, done, err := o.enter(t.Context())
+	require.NoError(t, err)
+	done(&wisepops.APIError{Endpoint: "DELETE /data-privacy", Status: 403, Blocked: true})
+	require.Equal(t, 1, o.failures)
+	require.NoError(t, o.refused, "the key is not at fault")
+}
+
 func TestErrorsOfOneMessageAreNoOutage(t *testing.T) {
 	var o outage
 	for _, err := range []error{&wisepops.APIError{Status: 400}, &wisepops.APIError{Status: 422}, context.Canceled, errors.New("the rate limit failed")} {
