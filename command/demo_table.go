@@ -1,9 +1,12 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
@@ -94,20 +97,27 @@ type demoVerdict struct {
 	unknown  int // rows of no contact
 }
 
-// judgeDemo takes contacts for the same that have the same id and email address,
-// which no two contacts of a sandbox share. All but the past ones must have come by
+// judgeDemo takes contacts for the same that have the same id and email address; of
+// those that nothing tells apart, each has an id of its own. All but the past ones must have come by
 // webhook.
 func judgeDemo(known []sandbox.Contact, rows []demoRow, past int, deliveries sandbox.Deliveries) (demoVerdict, error) {
 	type identity struct{ id, email string }
 	type count struct{ polled, hooked int }
 	v := demoVerdict{contacts: len(known), rows: len(rows), unhooked: max(len(known)-past-deliveries.Delivered, 0)}
 	came := make(map[identity]count, len(known))
+	raws := make([][]byte, len(known))
 	for i := range known {
-		id, err := wisepops.ContactID(known[i].Raw)
-		if err != nil {
-			return v, fmt.Errorf("reading a contact of the sandbox: %w", err)
-		}
-		came[identity{id, strings.ToLower(known[i].Email)}] = count{}
+		raws[i] = known[i].Raw
+	}
+	contacts, err := wisepops.ParseDelivery(slices.Concat([]byte("["), bytes.Join(raws, []byte(",")), []byte("]")))
+	if err != nil {
+		return v, fmt.Errorf("reading the contacts of the sandbox: %w", err)
+	}
+	if len(contacts) != len(known) {
+		return v, errors.New("a contact of the sandbox is not one JSON object")
+	}
+	for i := range contacts {
+		came[identity{contacts[i].ID.String(), strings.ToLower(known[i].Email)}] = count{}
 	}
 	for _, r := range rows {
 		who := identity{r.contactID, r.email}

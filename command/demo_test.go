@@ -409,6 +409,19 @@ func TestVerdictFindsEveryDifference(t *testing.T) {
 	}
 }
 
+func TestVerdictCountsVisitorsWhoGaveTheSameAnswer(t *testing.T) {
+	raw := []byte(`{"collected_at":"2019-10-10T10:10:58.389Z","wisepop_id":12345,"ip":"203.0.113.7","fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`)
+	known := []sandbox.Contact{{Raw: raw}, {Raw: raw}}
+	// Those of the test vectors in wisepops.ContactID and wisepops.TwinID.
+	rows := []demoRow{{contactID: "bcee0b16a0aeb5a5b49cca1dcb6fa71d", polled: 1}, {contactID: "869834b45997b2fa35747628980cf9da", polled: 1}}
+	v, err := judgeDemo(known, rows, 2, sandbox.Deliveries{})
+	require.NoError(t, err)
+	assert.True(t, v.good())
+	v, err = judgeDemo(known, rows[:1], 2, sandbox.Deliveries{})
+	require.NoError(t, err)
+	assert.Equal(t, 1, v.lost)
+}
+
 func TestVerdictOfAContactInNonsenseIsAnError(t *testing.T) {
 	_, err := judgeDemo([]sandbox.Contact{{Raw: []byte("[EMAILMARKER")}}, nil, 1, sandbox.Deliveries{})
 	require.ErrorContains(t, err, "contact")

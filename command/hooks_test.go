@@ -20,7 +20,7 @@ func hooksRun(t *testing.T, s *sandbox.Service, stdin string, args ...string) (o
 	t.Helper()
 	server := httptest.NewServer(s)
 	defer server.Close()
-	t.Setenv(hooksEnvBaseURL, server.URL)
+	t.Setenv(hooksEnvBaseURL, server.URL+"/api2")
 	t.Setenv(hooksEnvAPIKey, "demo")
 	var outBuf, errBuf bytes.Buffer
 	app := &cli.App{

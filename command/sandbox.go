@@ -22,29 +22,6 @@ import (
 )
 
 const (
-	sbFlagAddress         = "address"
-	sbFlagAPIKey          = "api-key"
-	sbFlagContacts        = "contacts"
-	sbFlagRate            = "rate"
-	sbFlagSeed            = "seed"
-	sbFlagStart           = "start"
-	sbFlagSpacing         = "spacing"
-	sbFlagBurst           = "burst"
-	sbFlagBurstEvery      = "burst-every"
-	sbFlagOrder           = "order"
-	sbFlagExclusiveBound  = "exclusive-bound"
-	sbFlagSecondBound     = "second-bound"
-	sbFlagSecondTimes     = "second-times"
-	sbFlagPageCap         = "page-cap"
-	sbFlagPageCapSkips    = "page-cap-skips"
-	sbFlagFailedCallsFree = "failed-calls-free"
-	sbFlagPlainFields     = "plain-fields"
-	sbFlagLate            = "late"
-	sbFlagBudget          = "budget"
-	sbFlagBudgetWindow    = "budget-window"
-	sbFlagRefuseTwins     = "refuse-twin-hooks"
-	sbFlagRespell         = "respell-deliveries"
-
 	sandboxHeaderTimeout   = 10 * time.Second
 	sandboxShutdownTimeout = 3 * time.Second
 )
@@ -63,32 +40,10 @@ were created. Nothing is kept when it ends.
   wisepops-connect sandbox --contacts 5000 --rate 5/s
 
 What the documentation of the API leaves open is a flag (--order,
---exclusive-bound, --page-cap, ...), so that a pipeline can be tried against
-either answer.`),
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: sbFlagAddress, Value: "127.0.0.1:8480", Usage: "host and port to listen on"},
-			&cli.StringFlag{Name: sbFlagAPIKey, Value: sandbox.DefaultAPIKey, Usage: "the API key that requests must carry; it is printed"},
-			&cli.IntFlag{Name: sbFlagContacts, Value: 5000, Usage: "how many past contacts there are"},
-			&cli.StringFlag{Name: sbFlagRate, Value: "0", Usage: "live submissions, such as 5/s, 10/m or 100/h; 0 for none"},
-			&cli.Uint64Flag{Name: sbFlagSeed, Usage: "what the past contacts follow from"},
-			&cli.TimestampFlag{Name: sbFlagStart, Layout: time.RFC3339, DefaultText: sandbox.DefaultStart.Format(time.RFC3339), Usage: "when the past contacts begin"},
-			&cli.DurationFlag{Name: sbFlagSpacing, DefaultText: "2m, less above 262800 contacts", Usage: "mean time between past submissions"},
-			&cli.IntFlag{Name: sbFlagBurst, Usage: "put this many past contacts into one millisecond, in the middle"},
-			&cli.IntFlag{Name: sbFlagBurstEvery, Usage: "repeat the burst at every so many submissions"},
-			&cli.StringFlag{Name: sbFlagOrder, Value: sandbox.OldestFirst.String(), Usage: "oldest-first, newest-first or unsorted"},
-			&cli.BoolFlag{Name: sbFlagExclusiveBound, Usage: "leave out contacts of the very instant of collected_after"},
-			&cli.BoolFlag{Name: sbFlagSecondBound, Usage: "cut collected_after to whole seconds"},
-			&cli.BoolFlag{Name: sbFlagSecondTimes, Usage: "serve collected_at with second precision"},
-			&cli.IntFlag{Name: sbFlagPageCap, Usage: "silently cut a larger page_size to this"},
-			&cli.BoolFlag{Name: sbFlagPageCapSkips, Usage: "with --page-cap, skip what lies between the cut and the size asked for"},
-			&cli.BoolFlag{Name: sbFlagFailedCallsFree, Usage: "charge only calls that succeed"},
-			&cli.BoolFlag{Name: sbFlagPlainFields, Usage: "only strings in the fields of contacts"},
-			&cli.DurationFlag{Name: sbFlagLate, Usage: "date live submissions up to this long ago"},
-			&cli.IntFlag{Name: sbFlagBudget, Usage: "answer 429 beyond so many calls (Wisepops grants 1500); 0 for no limit"},
-			&cli.DurationFlag{Name: sbFlagBudgetWindow, Value: 720 * time.Hour, Usage: "the time that the budget is for"},
-			&cli.BoolFlag{Name: sbFlagRefuseTwins, Usage: "refuse a hook that is there already"},
-			&cli.BoolFlag{Name: sbFlagRespell, Usage: "deliver contacts in other bytes than the API serves them"},
-		},
+--exclusive-bound, --page-ignored, --past-end, ...), so that a pipeline can be
+tried against either answer. Requests are taken as clients of Wisepops are known
+to send them; --strict refuses what the documentation does not name.`),
+		Flags:  sandboxFlags(),
 		Action: runSandbox,
 	}
 }
@@ -152,62 +107,6 @@ func serveSandbox(ctx context.Context, c *cli.Context, listener net.Listener, op
 	fmt.Fprintf(c.App.Writer, "\nSandbox stopped: %d calls answered, %d contacts, %d deliveries acknowledged.\n",
 		service.Calls().Total, service.Len(), service.Deliveries().Delivered)
 	return nil
-}
-
-func sandboxOptions(c *cli.Context) (sandbox.Options, error) {
-	var none sandbox.Options
-	key := c.String(sbFlagAPIKey)
-	if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' }) {
-		return none, fmt.Errorf("--%s must be one or more printable ASCII characters, without spaces and quotes", sbFlagAPIKey)
-	}
-	for _, name := range []string{sbFlagContacts, sbFlagBurst, sbFlagBurstEvery, sbFlagPageCap, sbFlagBudget} {
-		if c.Int(name) < 0 {
-			return none, fmt.Errorf("--%s must not be negative", name)
-		}
-	}
-	if c.IsSet(sbFlagSpacing) && c.Duration(sbFlagSpacing) < time.Millisecond {
-		return none, fmt.Errorf("--%s must be a millisecond or more", sbFlagSpacing)
-	}
-	if c.Duration(sbFlagBudgetWindow) <= 0 {
-		return none, fmt.Errorf("--%s must be longer than zero", sbFlagBudgetWindow)
-	}
-	if c.Duration(sbFlagLate) < 0 {
-		return none, fmt.Errorf("--%s must not be negative", sbFlagLate)
-	}
-	order, err := sandbox.ParseOrder(c.String(sbFlagOrder))
-	if err != nil {
-		return none, fmt.Errorf("reading --%s: %w", sbFlagOrder, err)
-	}
-	opts := sandbox.Options{
-		APIKey:     key,
-		Seed:       c.Uint64(sbFlagSeed),
-		Contacts:   c.Int(sbFlagContacts),
-		Spacing:    c.Duration(sbFlagSpacing),
-		Burst:      c.Int(sbFlagBurst),
-		BurstEvery: c.Int(sbFlagBurstEvery),
-
-		Budget:       c.Int(sbFlagBudget),
-		BudgetWindow: c.Duration(sbFlagBudgetWindow),
-
-		Switches: sandbox.Switches{
-			ExclusiveBound:  c.Bool(sbFlagExclusiveBound),
-			SecondBound:     c.Bool(sbFlagSecondBound),
-			SecondTimes:     c.Bool(sbFlagSecondTimes),
-			Order:           order,
-			PageCap:         c.Int(sbFlagPageCap),
-			PageCapSkips:    c.Bool(sbFlagPageCapSkips),
-			FailedCallsFree: c.Bool(sbFlagFailedCallsFree),
-			PlainFields:     c.Bool(sbFlagPlainFields),
-			Late:            c.Duration(sbFlagLate),
-
-			RefuseTwinHooks:   c.Bool(sbFlagRefuseTwins),
-			RespellDeliveries: c.Bool(sbFlagRespell),
-		},
-	}
-	if start := c.Timestamp(sbFlagStart); start != nil {
-		opts.Start = *start
-	}
-	return opts, nil
 }
 
 // parseRate reads 5/s, 10/m, 100/h, or a bare number of submissions a second.

@@ -148,6 +148,14 @@ func TestSandboxRefusesFlagsItCannotRead(t *testing.T) {
 		{"--burst", "-1"},
 		{"--burst-every", "-1"},
 		{"--page-cap", "-1"},
+		{"--anonymous", "-1"},
+		{"--anonymous", "101"},
+		{"--blank-every", "1"},
+		{"--delete-per-page", "-1"},
+		{"--insert-per-page", "-1"},
+		{"--clock-jump-after", "-1s"},
+		{"--past-end", "404"},
+		{"--retry-after", "soon"},
 		{"--spacing", "0s"},
 		{"--late", "-1s"},
 		{"--budget", "-1"},
@@ -176,19 +184,29 @@ func TestSandboxFlagsReachTheService(t *testing.T) {
 		require.NoError(t, app.Run(append([]string{"wisepops-connect", "sandbox"}, args...)))
 		return got
 	}
-	assert.Equal(t, sandbox.Options{APIKey: "demo", Contacts: 5000, BudgetWindow: 720 * time.Hour}, run())
+	assert.Equal(t, sandbox.Options{
+		APIKey: "demo", Contacts: 5000, BudgetWindow: 720 * time.Hour,
+		Switches: sandbox.Switches{Anonymous: sandbox.DefaultAnonymous, ClockJumpAfter: time.Minute},
+	}, run())
+	assert.Negative(t, run("--anonymous=0").Anonymous, "none, and not the default")
 	assert.Equal(t, sandbox.Options{
 		APIKey: "k", Contacts: 1, Seed: 2, Start: time.Date(2023, 1, 2, 3, 4, 5, 0, time.UTC), Spacing: 3 * time.Second,
 		Burst: 4, BurstEvery: 5, Budget: 9, BudgetWindow: 8 * time.Hour,
 		Switches: sandbox.Switches{
 			ExclusiveBound: true, SecondBound: true, SecondTimes: true, Order: sandbox.Unsorted,
 			PageCap: 6, PageCapSkips: true, FailedCallsFree: true, PlainFields: true, Late: 7 * time.Minute,
-			RefuseTwinHooks: true, RespellDeliveries: true,
+			RefuseTwinHooks: true, RespellDeliveries: true, Strict: true, SecondBoundUp: true, BoundIgnored: true,
+			BoundOffset: -2 * time.Hour, PageIgnored: true, PastEnd: sandbox.PastEndLastPage, BlankEvery: 10, FilterAfterPaging: true,
+			DeletePerPage: 11, InsertPerPage: 12, Anonymous: 13, ClockOffset: 14 * time.Second, ClockJump: -15 * time.Second,
+			ClockJumpAfter: 16 * time.Second, DateOffset: 17 * time.Second, RetryAfter: sandbox.RetryAfterEpoch,
 		},
 	}, run("--api-key=k", "--contacts=1", "--seed=2", "--start=2023-01-02T03:04:05Z", "--spacing=3s", "--burst=4",
 		"--burst-every=5", "--exclusive-bound", "--second-bound", "--second-times", "--order=unsorted", "--page-cap=6",
 		"--page-cap-skips", "--failed-calls-free", "--plain-fields", "--late=7m", "--budget=9", "--budget-window=8h",
-		"--refuse-twin-hooks", "--respell-deliveries"))
+		"--refuse-twin-hooks", "--respell-deliveries", "--strict", "--second-bound-up", "--bound-ignored", "--bound-offset=-2h",
+		"--page-ignored", "--past-end=last-page", "--blank-every=10", "--filter-after-paging", "--delete-per-page=11",
+		"--insert-per-page=12", "--anonymous=13", "--clock-offset=14s", "--clock-jump=-15s", "--clock-jump-after=16s",
+		"--date-offset=17s", "--retry-after=epoch"))
 }
 
 func TestRateIsReadPerSecond(t *testing.T) {

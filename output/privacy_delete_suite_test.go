@@ -39,7 +39,7 @@ output:
     base_url: $URL
     email: $ID.${! this.id }@example.com
 `,
-		integration.StreamTestOptVarSet("URL", server.URL),
+		integration.StreamTestOptVarSet("URL", server.URL+"/api2"),
 		integration.StreamTestOptTimeout(time.Minute),
 		integration.StreamTestOptPreTest(func(_ testing.TB, _ context.Context, vars *integration.StreamTestConfigVars) {
 			for i := range people {

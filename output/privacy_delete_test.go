@@ -114,7 +114,7 @@ func (f *failed) Write(_ context.Context, m *service.Message) error {
 }
 
 func TestBatchFailsAsAWholeAndIsDeletedButForWhatFails(t *testing.T) {
-	s := sandbox.New(sandbox.Options{Contacts: 2000})
+	s := sandbox.New(sandbox.Options{Contacts: 2000, Switches: sandbox.Switches{Anonymous: -1}})
 	before := s.Len()
 	var messages []string
 	for i, c := range s.Contacts()[:1000] {
@@ -215,7 +215,7 @@ func TestFaultsAreRetriedAndThenReported(t *testing.T) {
 		"done, unsaid": {DropConnection: true, Effective: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := sandbox.New(sandbox.Options{Contacts: 1})
+			s := sandbox.New(sandbox.Options{Contacts: 1, Switches: sandbox.Switches{Anonymous: -1}})
 			who := s.Contacts()[0].Email
 			s.Control(func(*http.Request) *sandbox.Fault {
 				if s.Calls().Total == 1 {
@@ -265,7 +265,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 }
 
 func TestDryRunCallsNothing(t *testing.T) {
-	s := sandbox.New(sandbox.Options{Contacts: 1})
+	s := sandbox.New(sandbox.Options{Contacts: 1, Switches: sandbox.Switches{Anonymous: -1}})
 	f, _ := write(t, s, "dry_run: true", 1, fmt.Sprintf(`{"email":%q}`, s.Contacts()[0].Email), `{}`)
 	require.Len(t, f.reasons, 1)
 	require.Zero(t, s.Calls().Total)

@@ -32,7 +32,7 @@ func campaignSandbox(t *testing.T) (s *sandbox.Service, baseURL string) {
 		s.Release()
 		server.Close()
 	})
-	return s, server.URL
+	return s, server.URL + "/api2"
 }
 
 func openCampaign(t *testing.T, mgr *service.Resources, url, conf string) *campaignProcessor {

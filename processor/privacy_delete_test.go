@@ -21,7 +21,7 @@ func erase(t *testing.T, s *sandbox.Service, conf string, messages ...string) se
 	t.Helper()
 	server := httptest.NewServer(s)
 	defer server.Close()
-	parsed, err := privacyDeleteSpec().ParseYAML("api_key: demo\nbase_url: "+server.URL+"\n"+conf, nil)
+	parsed, err := privacyDeleteSpec().ParseYAML("api_key: demo\nbase_url: "+server.URL+"/api2\n"+conf, nil)
 	require.NoError(t, err)
 	p, err := newPrivacyDelete(parsed, service.MockResources())
 	require.NoError(t, err)

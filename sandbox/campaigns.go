@@ -26,17 +26,22 @@ func (s *Service) Campaigns() []Campaign {
 	if s.campaigns != nil {
 		return slices.Clone(s.campaigns)
 	}
-	campaigns := make([]Campaign, len(popups))
-	for i, p := range popups {
+	all := slices.Concat(popups, surveys)
+	campaigns := make([]Campaign, len(all))
+	for i, p := range all {
 		createdAt := s.opts.Start.AddDate(0, 0, -7*(i+1)).UTC().Format(time.DateTime)
-		emails := s.store.collected[p.id]
+		collected := s.store.collected[p.id]
+		emails := collected
+		if !p.asksFor(0, kindEmail) {
+			emails = 0
+		}
 		campaigns[i] = Campaign{
 			ID:           p.id,
 			Label:        p.label,
 			CreatedAt:    &createdAt,
 			Activated:    true,
-			DisplayCount: 40*emails + emails/3,
-			ClickCount:   2*emails + emails/7,
+			DisplayCount: 40*collected + collected/3,
+			ClickCount:   2*collected + collected/7,
 			EmailCount:   emails,
 		}
 	}
@@ -52,8 +57,11 @@ func (s *Service) SetCampaigns(campaigns ...Campaign) {
 }
 
 func (s *Service) getWisepops(r *http.Request) answer {
-	if r.URL.RawQuery != "" {
+	if s.opts.Strict && r.URL.RawQuery != "" {
 		return refusal(http.StatusBadRequest, "the endpoint has no parameters")
+	}
+	if page := r.URL.Query().Get("page"); page != "" && page != "1" {
+		return jsonAnswer([]Campaign{}) // all of them are on the first page
 	}
 	return jsonAnswer(s.Campaigns())
 }

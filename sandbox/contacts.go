@@ -26,10 +26,10 @@ type contactsQuery struct {
 
 // getContacts answers GET /contacts as documented in
 // https://support.wisepops.com/en/articles/wisepops-api-documentation: a JSON
-// array, empty where the page lies behind the last contact. Parameters that are
-// unknown, doubled or unreadable are refused, so that a client's mistakes show.
+// array, empty where the page lies behind the last contact. Parameters that are doubled or
+// unreadable are refused, so that a client's mistakes show.
 func (s *Service) getContacts(r *http.Request) answer {
-	q, err := parseContactsQuery(r.URL.RawQuery)
+	q, err := parseContactsQuery(r.URL.RawQuery, s.opts.Strict)
 	if err != nil {
 		return refusal(http.StatusBadRequest, err.Error())
 	}
@@ -40,23 +40,66 @@ func (s *Service) getContacts(r *http.Request) answer {
 			stride = size
 		}
 	}
+	if s.opts.PageIgnored {
+		q.page = 1
+	}
+	page, past := s.cutPage(q, size, stride)
+	if past && s.opts.PastEnd == PastEndNotFound {
+		return refusal(http.StatusNotFound, "there is no such page")
+	}
+	if page.count >= size {
+		s.churn(page.rows)
+	}
+	return answer{status: http.StatusOK, contentType: "application/json", body: page.array()}
+}
 
+// cutPage reports whether the page lies past the last one, which is never the first.
+func (s *Service) cutPage(q contactsQuery, size, stride int) (page joiner, past bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	from := 0
-	if q.bounded {
-		from = s.store.search(s.firstServed(q.collectedAfter))
+	v := view{
+		order:     s.opts.Order,
+		wisepopID: q.wisepopID,
+		late:      s.opts.FilterAfterPaging,
+		blanks:    s.opts.BlankEvery,
+		keep:      s.opts.DeletePerPage > 0,
 	}
-	return answer{
-		status:      http.StatusOK,
-		contentType: "application/json",
-		body:        s.store.page(s.opts.Order, from, q.wisepopID, (q.page-1)*stride, size),
+	if q.bounded && !s.opts.BoundIgnored {
+		v.from = s.store.search(s.firstServed(q.collectedAfter))
+	}
+	page, past = s.store.page(v, (q.page-1)*stride, size)
+	past = past && q.page > 1
+	if !past || s.opts.PastEnd != PastEndLastPage {
+		return page, past
+	}
+	last := max(s.store.places(v)-1, 0) / stride
+	page, _ = s.store.page(v, last*stride, size)
+	return page, past
+}
+
+// churn changes the contacts once a full page was served.
+func (s *Service) churn(served []row) {
+	if n := min(s.opts.DeletePerPage, len(served)); n > 0 {
+		gone := map[uint64]bool{}
+		for i := range n {
+			gone[served[i*len(served)/n].place()] = true
+		}
+		s.mu.Lock()
+		s.store.remove(func(r row) bool { return gone[r.place()] })
+		s.mu.Unlock()
+	}
+	for range s.opts.InsertPerPage {
+		s.Submit()
 	}
 }
 
 // firstServed returns the first millisecond that a bound lets through.
 func (s *Service) firstServed(bound time.Time) int64 {
-	if s.opts.SecondBound {
+	bound = bound.Add(s.opts.BoundOffset)
+	if s.opts.SecondBoundUp {
+		bound = bound.Add(time.Second - time.Nanosecond)
+	}
+	if s.opts.SecondBound || s.opts.SecondBoundUp {
 		bound = bound.Truncate(time.Second)
 	}
 	floor := bound.UnixMilli()
@@ -66,7 +109,7 @@ func (s *Service) firstServed(bound time.Time) int64 {
 	return floor
 }
 
-func parseContactsQuery(raw string) (contactsQuery, error) {
+func parseContactsQuery(raw string, strict bool) (contactsQuery, error) {
 	q := contactsQuery{page: 1, pageSize: defaultPageSize}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
@@ -79,11 +122,8 @@ func parseContactsQuery(raw string) (contactsQuery, error) {
 		value := given[0]
 		switch name {
 		case "collected_after":
-			// UnmarshalText is stricter than time.Parse, but for a decimal comma.
-			err = q.collectedAfter.UnmarshalText([]byte(value))
-			_, offset := q.collectedAfter.Zone()
-			if err != nil || offset != 0 || strings.Contains(value, ",") {
-				return q, errors.New("collected_after must be an RFC 3339 time in UTC")
+			if q.collectedAfter, err = parseBound(value, strict); err != nil {
+				return q, err
 			}
 			q.bounded = true
 		case "wisepop_id":
@@ -104,8 +144,32 @@ func parseContactsQuery(raw string) (contactsQuery, error) {
 			}
 			q.pageSize = int(size)
 		default:
-			return q, fmt.Errorf("%s is not a parameter of this endpoint", name)
+			if strict {
+				return q, fmt.Errorf("%s is not a parameter of this endpoint", name)
+			}
 		}
 	}
 	return q, nil
+}
+
+// parseBound reads an instant. One with another zone or none, or a date alone, is taken
+// unless strict: so is a plus that was not escaped, and came as a space.
+func parseBound(value string, strict bool) (at time.Time, err error) {
+	// UnmarshalText is stricter than time.Parse, but for a decimal comma.
+	err = at.UnmarshalText([]byte(value))
+	if _, offset := at.Zone(); err == nil && !strings.Contains(value, ",") && (offset == 0 || !strict) {
+		return at, nil
+	}
+	if strict {
+		return at, errors.New("collected_after must be an RFC 3339 time in UTC")
+	}
+	if zone := strings.LastIndexByte(value, ' '); zone > len(time.DateOnly) {
+		value = value[:zone] + "+" + value[zone+1:]
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339, time.DateTime, "2006-01-02T15:04:05", time.DateTime + "Z07:00"} {
+		if at, err = time.Parse(layout, value); err == nil && !strings.Contains(value, ",") {
+			return at, nil
+		}
+	}
+	return at, errors.New("collected_after must be an RFC 3339 time, or a date")
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -15,7 +16,10 @@ import (
 )
 
 func TestContactsRefusesWhatTheAPIDoesNotKnow(t *testing.T) {
-	s := sandbox.New(sandbox.Options{Contacts: 3})
+	lenient := sandbox.New(sandbox.Options{Contacts: 3})
+	strict := sandbox.New(sandbox.Options{Contacts: 3, Switches: sandbox.Switches{Strict: true}})
+	// What is refused by both, and what by the strict one alone.
+	const onlyStrict = 40
 	for query, status := range map[string]int{
 		"":                                     200,
 		"page_size=1":                          200,
@@ -41,23 +45,37 @@ func TestContactsRefusesWhatTheAPIDoesNotKnow(t *testing.T) {
 		"collected_after=9999-12-31T23:59:59.999999999Z": 200,
 		"collected_after=2024-01-01T00:00:00.389Z":       200,
 		"collected_after=2024-01-01T00:00:00%2B00:00":    200,
-		"collected_after=2024-01-01T00:00:00%2B02:00":    400,
+		"collected_after=2024-01-01T00:00:00%2B02:00":    onlyStrict,
+		"collected_after=2024-01-01T00:00:00+02:00":      onlyStrict,
+		"collected_after=2024-01-01T00:00:00":            onlyStrict,
+		"collected_after=2024-01-01 00:00:00Z":           onlyStrict,
 		"collected_after=2024-01-01T00:00:00,5Z":         400,
-		"collected_after=2024-01-01 00:00:00":            400,
-		"collected_after=2024-01-01":                     400,
+		"collected_after=2024-01-01 00:00:00":            onlyStrict,
+		"collected_after=2024-01-01":                     onlyStrict,
+		"collected_after=2024-01-32":                     400,
+		"collected_after=2024-01-01 02:00":               400,
 		"collected_after=1704067200":                     400,
 		"collected_after=":                               400,
-		"collected_before=2024-01-01T00:00:00Z":          400,
-		"Page=1":                                         400,
+		"collected_before=2024-01-01T00:00:00Z":          onlyStrict,
+		"Page=1":                                         onlyStrict,
 		"page=%zz":                                       400,
 		"page=1;a=":                                      400,
 	} {
 		t.Run(query, func(t *testing.T) {
-			w := call(s, http.MethodGet, "/contacts?"+strings.ReplaceAll(query, " ", "%20"))
-			assert.Equal(t, status, w.Code, w.Body)
-			assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
-			if status == 400 {
-				assert.Regexp(t, `^\{"error":".+"\}$`, w.Body)
+			for _, s := range []*sandbox.Service{lenient, strict} {
+				want := status
+				if status == onlyStrict {
+					want = 200
+					if s == strict {
+						want = 400
+					}
+				}
+				w := call(s, http.MethodGet, "/contacts?"+strings.ReplaceAll(query, " ", "%20"))
+				assert.Equal(t, want, w.Code)
+				assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
+				if want == 400 {
+					assert.Regexp(t, `^\{"error":".+"\}$`, w.Body)
+				}
 			}
 		})
 	}
@@ -89,6 +107,11 @@ func TestBoundFollowsItsSwitches(t *testing.T) {
 		{"meets second times", sandbox.Switches{SecondTimes: true}, "10:00:00.001", mailboxes("e")},
 		{"meets second times at their second", sandbox.Switches{SecondTimes: true}, "10:00:00", mailboxes("a", "b", "c", "d", "e")},
 		{"excludes a whole second", sandbox.Switches{SecondTimes: true, ExclusiveBound: true}, "10:00:00", mailboxes("e")},
+		{"is rounded up", sandbox.Switches{SecondBoundUp: true}, "10:00:00.001", mailboxes("e")},
+		{"is a second already", sandbox.Switches{SecondBoundUp: true}, "10:00:00", mailboxes("a", "b", "c", "d", "e")},
+		{"is ignored", sandbox.Switches{BoundIgnored: true}, "10:00:00.900", mailboxes("a", "b", "c", "d", "e")},
+		{"is read early", sandbox.Switches{BoundOffset: -2 * time.Hour}, "12:00:00.900", mailboxes("d", "e")},
+		{"holds by arrival", sandbox.Switches{Order: sandbox.ByArrival}, "10:00:00.400", mailboxes("b", "c", "d", "e")},
 		{"holds newest first", sandbox.Switches{Order: sandbox.NewestFirst}, "10:00:00.400", mailboxes("e", "d", "c", "b")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -157,19 +180,19 @@ func TestPageSizeIsAHundredByDefault(t *testing.T) {
 }
 
 func TestExhaustedPageIsAnEmptyArray(t *testing.T) {
-	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.NewestFirst, sandbox.Unsorted} {
+	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.NewestFirst, sandbox.Unsorted, sandbox.ByArrival} {
 		s := sandbox.New(sandbox.Options{Switches: sandbox.Switches{Order: order}})
 		assert.Equal(t, "[]", call(s, http.MethodGet, "/contacts").Body.String())
 	}
 }
 
 func TestPagingServesEachContactOnce(t *testing.T) {
-	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.NewestFirst, sandbox.Unsorted} {
+	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.NewestFirst, sandbox.Unsorted, sandbox.ByArrival} {
 		for _, pageCap := range []int{0, 70} {
 			t.Run(fmt.Sprintf("%v cap %d", order, pageCap), func(t *testing.T) {
 				s := sandbox.New(sandbox.Options{
 					Seed: 1, Contacts: 1000, Burst: 7, BurstEvery: 3,
-					Switches: sandbox.Switches{Order: order, PageCap: pageCap},
+					Switches: sandbox.Switches{Order: order, PageCap: pageCap, Anonymous: -1},
 				})
 				bound := s.Contacts()[250].CollectedAt
 				want := []string{}
@@ -202,7 +225,7 @@ func TestPagingServesEachContactOnce(t *testing.T) {
 }
 
 func TestUnsortedOrderStaysUnderABoundAndAdditions(t *testing.T) {
-	s := sandbox.New(sandbox.Options{Seed: 5, Contacts: 200, Switches: sandbox.Switches{Order: sandbox.Unsorted}})
+	s := sandbox.New(sandbox.Options{Seed: 5, Contacts: 200, Switches: sandbox.Switches{Order: sandbox.Unsorted, Anonymous: -1}})
 	all := emails(t, s, "page_size=1000")
 	middle := s.Contacts()[100].CollectedAt
 
@@ -218,6 +241,6 @@ func TestUnsortedOrderStaysUnderABoundAndAdditions(t *testing.T) {
 	assert.Len(t, grown, 201)
 	assert.Equal(t, all, slices.DeleteFunc(grown, func(email string) bool { return email == "late@example.com" }))
 
-	other := sandbox.New(sandbox.Options{Seed: 5, Contacts: 200, Switches: sandbox.Switches{Order: sandbox.Unsorted}})
+	other := sandbox.New(sandbox.Options{Seed: 5, Contacts: 200, Switches: sandbox.Switches{Order: sandbox.Unsorted, Anonymous: -1}})
 	assert.Equal(t, all, emails(t, other, "page_size=1000"))
 }

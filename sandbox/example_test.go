@@ -52,7 +52,7 @@ func ExampleService_Control() {
 	})
 
 	for range 2 {
-		r := httptest.NewRequest(http.MethodGet, "/contacts", http.NoBody)
+		r := httptest.NewRequest(http.MethodGet, "/api2/contacts", http.NoBody)
 		r.Header.Set("Authorization", `WISEPOPS-API key="demo"`)
 		w := httptest.NewRecorder()
 		service.ServeHTTP(w, r)

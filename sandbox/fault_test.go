@@ -23,7 +23,7 @@ func listen(t *testing.T, s *sandbox.Service) func(context.Context) (*http.Respo
 	t.Cleanup(server.Close)
 	client := server.Client()
 	return func(ctx context.Context) (*http.Response, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/contacts", http.NoBody)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/api2/contacts", http.NoBody)
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +154,7 @@ func TestDelayIsWaitedOutBeforeTheAnswer(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/contacts", http.NoBody))
+		s.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/api2/contacts", http.NoBody))
 		assert.Equal(t, 91*time.Second, time.Since(begun))
 		assert.Equal(t, map[int]int{500: 1, 0: 1}, s.Calls().ByStatus)
 	})

@@ -11,6 +11,7 @@ import (
 type generator struct {
 	rng     *rand.Rand
 	plain   bool // only strings in fields
+	unnamed int  // how many of a hundred submissions are anonymous answers
 	seconds bool // no milliseconds in collected_at
 	serial  int  // of the next contact, in its email address
 	buf     []byte
@@ -52,6 +53,7 @@ func newGenerator(opts Options) generator {
 	return generator{
 		rng:     rand.New(rand.NewPCG(opts.Seed, 0x77697365706f7073)),
 		plain:   opts.PlainFields,
+		unnamed: opts.Anonymous,
 		seconds: opts.SecondTimes,
 	}
 }
@@ -107,7 +109,28 @@ func (g *generator) pause(gap int64) int64 {
 	return pause
 }
 
+// DefaultAnonymous is how many of a hundred submissions are anonymous answers.
+const DefaultAnonymous = 5
+
 func (g *generator) visitor() *visitor {
+	if g.unnamed > 0 && g.percent(g.unnamed) {
+		return g.passerBy()
+	}
+	return g.customer()
+}
+
+// passerBy is a visitor who answers a survey, and leaves no address.
+func (g *generator) passerBy() *visitor {
+	v := g.customer()
+	v.popup, v.blocks, v.session = &surveys[g.rng.IntN(len(surveys))], 1, ""
+	if g.percent(50) {
+		v.session = g.session()
+	}
+	return v
+}
+
+// customer is a visitor who leaves an email.
+func (g *generator) customer() *visitor {
 	p := g.rng.IntN(len(popups))
 	v := &visitor{
 		popup:   &popups[p],

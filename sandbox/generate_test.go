@@ -31,7 +31,8 @@ func TestSwitchesDoNotChangeThePast(t *testing.T) {
 	plain := sandbox.New(sandbox.Options{Contacts: 100})
 	switched := sandbox.New(sandbox.Options{Contacts: 100, Switches: sandbox.Switches{
 		ExclusiveBound: true, SecondBound: true, Order: sandbox.Unsorted, PageCap: 7,
-		PageCapSkips: true, FailedCallsFree: true, Late: time.Hour,
+		PageCapSkips: true, FailedCallsFree: true, Late: time.Hour, Strict: true, PageIgnored: true,
+		PastEnd: sandbox.PastEndNotFound, BlankEvery: 3, ClockOffset: time.Hour, DateOffset: time.Hour,
 	}})
 	assert.Equal(t, plain.Contacts(), switched.Contacts())
 }
@@ -140,7 +141,7 @@ func TestContactsLookLikeAShops(t *testing.T) {
 	seen := map[string]bool{}
 	sessions := map[string]int{}
 	kinds := map[string]bool{}
-	for _, c := range sandbox.New(sandbox.Options{Contacts: 3000}).Contacts() {
+	for _, c := range sandbox.New(sandbox.Options{Contacts: 3000, Switches: sandbox.Switches{Anonymous: -1}}).Contacts() {
 		raw := string(c.Raw)
 		var contact shopContact
 		decoder := json.NewDecoder(bytes.NewReader(c.Raw))
@@ -249,5 +250,29 @@ func TestPlainFieldsAreStrings(t *testing.T) {
 		for key, value := range contact.Fields {
 			require.IsType(t, "", value, key)
 		}
+	}
+}
+
+func TestAnonymousAnswersHoldNothingButAChoice(t *testing.T) {
+	for share, want := range map[int]float64{0: sandbox.DefaultAnonymous, 30: 30, 100: 100, -1: 0} {
+		contacts := sandbox.New(sandbox.Options{Contacts: 4000, Burst: 1, Switches: sandbox.Switches{Anonymous: share}}).Contacts()
+		anonymous, sessions := 0, 0
+		for _, c := range contacts {
+			if c.Email != "" {
+				require.Less(t, c.WisepopID, int64(52000))
+				continue
+			}
+			anonymous++
+			var contact shopContact
+			require.NoError(t, json.Unmarshal(c.Raw, &contact))
+			require.Empty(t, c.Phone)
+			require.Len(t, contact.Fields, 1, string(c.Raw))
+			require.NotContains(t, string(c.Raw), "@")
+			if contact.FormSession != nil {
+				sessions++
+			}
+		}
+		assert.InDelta(t, want*40, anonymous, 60, share)
+		assert.InDelta(t, anonymous/2, sessions, 100)
 	}
 }

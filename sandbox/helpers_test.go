@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,8 +20,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// call makes one call with the right key.
+// call makes one call with the right key. The target may leave /api2 out.
 func call(s http.Handler, method, target string) *httptest.ResponseRecorder {
+	return callPath(s, method, "/api2"+strings.TrimPrefix(target, "/api2"))
+}
+
+// callPath makes one call to exactly that path.
+func callPath(s http.Handler, method, target string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, http.NoBody)
 	r.Header.Set("Authorization", authorization)
 	w := httptest.NewRecorder()

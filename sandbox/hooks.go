@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // The events of hooks.
@@ -70,7 +71,7 @@ func jsonAnswer(v any) answer {
 }
 
 func (s *Service) getHooks(r *http.Request) answer {
-	if r.URL.RawQuery != "" {
+	if s.opts.Strict && r.URL.RawQuery != "" {
 		return refusal(http.StatusBadRequest, "the endpoint has no parameters")
 	}
 	hooks := s.Hooks()
@@ -81,7 +82,7 @@ func (s *Service) getHooks(r *http.Request) answer {
 }
 
 func (s *Service) postHook(r *http.Request) answer {
-	h, err := readHook(r)
+	h, err := readHook(r, s.opts.Strict)
 	if err != nil {
 		return refusal(http.StatusBadRequest, err.Error())
 	}
@@ -97,18 +98,20 @@ func (s *Service) postHook(r *http.Request) answer {
 	return jsonAnswer(map[string]int64{"id": s.addHook(h)})
 }
 
-func readHook(r *http.Request) (h Hook, err error) {
+func readHook(r *http.Request, strict bool) (h Hook, err error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, longestHook))
 	if err != nil {
 		return h, errors.New("the body could not be read")
 	}
 	var given struct {
-		Event     string `json:"event"`
-		TargetURL string `json:"target_url"`
-		WisepopID *int64 `json:"wisepop_id"`
+		Event     string          `json:"event"`
+		TargetURL string          `json:"target_url"`
+		WisepopID json.RawMessage `json:"wisepop_id"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
+	if strict {
+		dec.DisallowUnknownFields()
+	}
 	if err := dec.Decode(&given); err != nil || dec.More() {
 		return h, errors.New("the body must be a JSON object with event, target_url and, if wanted, wisepop_id")
 	}
@@ -120,10 +123,16 @@ func readHook(r *http.Request) (h Hook, err error) {
 		return h, errors.New("target_url must be the URL of a web server")
 	}
 	h = Hook{Event: given.Event, TargetURL: given.TargetURL}
-	if given.WisepopID != nil {
-		if h.WisepopID = *given.WisepopID; h.WisepopID < 1 {
-			return h, errors.New("wisepop_id must be a positive integer")
-		}
+	id := string(given.WisepopID)
+	if !strict {
+		id = strings.Trim(id, `"`)
+	}
+	if id == "" || id == "null" {
+		return h, nil
+	}
+	h.WisepopID, err = strconv.ParseInt(id, 10, 64)
+	if err != nil || h.WisepopID < 1 {
+		return h, errors.New("wisepop_id must be a positive integer")
 	}
 	return h, nil
 }
@@ -131,7 +140,7 @@ func readHook(r *http.Request) (h Hook, err error) {
 func (s *Service) deleteHook(r *http.Request) answer {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	id, idErr := strconv.ParseInt(values.Get("hook_id"), 10, 64)
-	if err != nil || idErr != nil || len(values) != 1 || len(values["hook_id"]) != 1 {
+	if err != nil || idErr != nil || s.opts.Strict && len(values) != 1 || len(values["hook_id"]) != 1 {
 		return refusal(http.StatusBadRequest, "hook_id, an integer, must be the one parameter")
 	}
 	if !s.RemoveHook(id) {

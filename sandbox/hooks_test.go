@@ -15,7 +15,7 @@ import (
 
 // post makes one call with a body.
 func post(s http.Handler, target, body string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, "/api2"+strings.TrimPrefix(target, "/api2"), strings.NewReader(body))
 	r.Header.Set("Authorization", authorization)
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
@@ -49,8 +49,26 @@ func TestTwinHooks(t *testing.T) {
 	require.Len(t, s.Hooks(), 2)
 }
 
-func TestMistakesWithHooksAreRefused(t *testing.T) {
+func TestHooksAreTakenAsClientsSendThem(t *testing.T) {
 	s := sandbox.New(sandbox.Options{})
+	for _, id := range []string{`"12345"`, `12345`} {
+		require.Equal(t, 200, post(s, "/hooks/?source=x", `{"event":"email","target_url":"https://example.com/","wisepop_id":`+id+`,"more":1}`).Code)
+	}
+	for _, id := range []string{`""`, `null`} {
+		require.Equal(t, 200, post(s, "/hooks", `{"event":"email","target_url":"https://example.com/","wisepop_id":`+id+`}`).Code)
+	}
+	for i, want := range []int64{12345, 12345, 0, 0} {
+		require.Equal(t, want, s.Hooks()[i].WisepopID)
+	}
+	require.Equal(t, 200, call(s, http.MethodGet, "/hooks?page=1").Code)
+	require.Equal(t, 200, call(s, http.MethodDelete, "/hooks?hook_id=1&page=1").Code)
+	for _, id := range []string{`"x"`, `"0"`, `"1.5"`, `[1]`, `{}`, `true`, `1.5`} {
+		require.Equal(t, 400, post(s, "/hooks", `{"event":"email","target_url":"https://example.com/","wisepop_id":`+id+`}`).Code, id)
+	}
+}
+
+func TestMistakesWithHooksAreRefused(t *testing.T) {
+	s := sandbox.New(sandbox.Options{Switches: sandbox.Switches{Strict: true}})
 	for _, body := range []string{
 		``, `[]`, `{}`, `{"event":"sms","target_url":"https://example.com/"}`, `{"event":"email"}`,
 		`{"event":"email","target_url":"example.com"}`, `{"event":"email","target_url":"ftp://example.com/"}`,

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,7 +21,7 @@ func (s *Service) deleteData(r *http.Request) answer {
 		Email string `json:"email"`
 		Phone string `json:"phone"`
 	}
-	if err != nil || json.Unmarshal(body, &given) != nil || r.URL.RawQuery != "" {
+	if err != nil || json.Unmarshal(body, &given) != nil || s.opts.Strict && r.URL.RawQuery != "" {
 		return refusal(http.StatusBadRequest, "the body must be a JSON object with email, phone or both")
 	}
 	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(media) != "application/json" {
@@ -55,10 +54,7 @@ func (s *Service) Suppress(email, phone string) int {
 	if number := phoneNumber(phone); number != 0 {
 		s.suppressedPhones[number] = true
 	}
-	before := len(s.store.rows)
-	s.store.rows = slices.DeleteFunc(s.store.rows, s.isSuppressed)
-	s.store.permutation = nil
-	return before - len(s.store.rows)
+	return s.store.remove(s.isSuppressed)
 }
 
 // isSuppressed is called with s.mu held.

@@ -15,7 +15,11 @@ import (
 
 // erase calls DELETE /data-privacy.
 func erase(s http.Handler, body string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodDelete, "/data-privacy", strings.NewReader(body))
+	return eraseAt(s, "/api2/data-privacy", body)
+}
+
+func eraseAt(s http.Handler, target, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodDelete, target, strings.NewReader(body))
 	r.Header.Set("Authorization", authorization)
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()

@@ -67,8 +67,9 @@ type Options struct {
 	// BudgetWindow is the time that Budget is for. Zero means 30 days.
 	BudgetWindow time.Duration
 
-	// Clock is the server's time: of the Date header and of live contacts. It
-	// is called concurrently. Nil means [time.Now].
+	// Clock is the server's time: of the Date header, of live contacts and of the
+	// Budget, whose time the switches of clocks leave alone. It is called concurrently.
+	// Nil means [time.Now].
 	Clock func() time.Time
 
 	Switches
@@ -77,6 +78,12 @@ type Options struct {
 // Switches choose among the answers to what the documentation of the API leaves
 // open. The zero value is what its examples suggest.
 type Switches struct {
+	// Strict refuses what the documentation does not name, so that a client's mistakes
+	// show: unknown parameters, a slash behind a path, a collected_after that is no
+	// instant in UTC, a wisepop_id in quotes. By default they are taken, since clients
+	// that work with Wisepops send them.
+	Strict bool
+
 	// ExclusiveBound leaves out the contacts of the very instant that
 	// collected_after names. By default they are served.
 	ExclusiveBound bool
@@ -84,11 +91,43 @@ type Switches struct {
 	// SecondBound cuts collected_after to whole seconds before comparing.
 	SecondBound bool
 
+	// SecondBoundUp rounds collected_after up to whole seconds before comparing.
+	SecondBoundUp bool
+
+	// BoundIgnored serves all contacts, whatever collected_after says.
+	BoundIgnored bool
+
+	// BoundOffset shifts collected_after before comparing, as a server does that takes
+	// it for its local time: -2h serves two hours more than was asked for.
+	BoundOffset time.Duration
+
 	// SecondTimes keeps and serves collected_at with second precision.
 	SecondTimes bool
 
 	// Order is the order in which contacts are served.
 	Order Order
+
+	// PageIgnored answers the first page, whatever page is asked for.
+	PageIgnored bool
+
+	// PastEnd is what is answered for a page past the last one.
+	PastEnd PastEnd
+
+	// BlankEvery leaves one of so many places of a page empty, as an API does that
+	// filters records once it has cut the page: pages are shorter than asked for although
+	// there are more. It takes effect from 2 on.
+	BlankEvery int
+
+	// FilterAfterPaging looks for the wisepop_id on a page that was cut from the contacts
+	// of all pop-ups.
+	FilterAfterPaging bool
+
+	// DeletePerPage deletes so many of the contacts that a full page served, once it is
+	// served: those of later pages move up.
+	DeletePerPage int
+
+	// InsertPerPage has so many visitors submit a pop-up once a full page is served.
+	InsertPerPage int
 
 	// PageCap silently cuts a larger page_size to this. Pages then begin at
 	// multiples of PageCap, so that reading page by page loses nothing. Zero
@@ -98,6 +137,9 @@ type Switches struct {
 	// PageCapSkips has pages begin at multiples of the page_size asked for
 	// although PageCap cut them: what lies between is on no page.
 	PageCapSkips bool
+
+	// RetryAfter is the form of the Retry-After where the Budget is spent.
+	RetryAfter RetryAfter
 
 	// SilentBudget leaves the Retry-After out where the Budget is spent.
 	SilentBudget bool
@@ -109,6 +151,10 @@ type Switches struct {
 	// null, number, boolean or nested value.
 	PlainFields bool
 
+	// Anonymous is how many of a hundred submissions are answers to a survey that asks for
+	// neither an email nor a phone. Zero means [DefaultAnonymous]; less means none.
+	Anonymous int
+
 	// RefuseTwinHooks answers 409 where a hook is created that is there already. By
 	// default a second one is created.
 	RefuseTwinHooks bool
@@ -118,8 +164,20 @@ type Switches struct {
 	RespellDeliveries bool
 
 	// Late dates live submissions up to this long before the clock: contacts
-	// that appear late. See [Service.Visit].
+	// that appear late. See [Service.Visit]. Past contacts have arrived up to as late,
+	// which [ByArrival] shows.
 	Late time.Duration
+
+	// ClockOffset is how far the server's clock is ahead. See [Service.SetClockOffset].
+	ClockOffset time.Duration
+
+	// ClockJump is by how much the clock jumps, forward or back, ClockJumpAfter the
+	// start.
+	ClockJump      time.Duration
+	ClockJumpAfter time.Duration
+
+	// DateOffset is how far the Date header is ahead of the server's clock.
+	DateOffset time.Duration
 }
 
 // Service is the stand-in of one website's API. It is safe for concurrent use,
@@ -129,6 +187,7 @@ type Service struct {
 	header string
 	routes map[string]endpoint
 	calls  ledger
+	clock  clock
 
 	control atomic.Pointer[func(*http.Request) *Fault]
 	hangMu  sync.Mutex
@@ -178,6 +237,9 @@ func New(opts Options) *Service {
 	if opts.Clock == nil {
 		opts.Clock = time.Now
 	}
+	if opts.Anonymous == 0 {
+		opts.Anonymous = DefaultAnonymous
+	}
 	s := &Service{
 		opts:   opts,
 		header: `WISEPOPS-API key="` + opts.APIKey + `"`,
@@ -197,17 +259,31 @@ func New(opts Options) *Service {
 	}
 	s.calls.failedFree = opts.FailedCallsFree
 	s.calls.budget, s.calls.window = opts.Budget, cmp.Or(opts.BudgetWindow, budgetWindow)
+	s.clock.start(&s.opts)
 	s.gen.past(opts, &s.store)
+	s.store.arrived(opts.Late)
 	s.store.count(s.store.rows)
 	return s
 }
 
-// ServeHTTP answers one call, under /api2 or without it.
+// endpointPath is the path of an endpoint below /api2; empty where there can be none.
+func (s *Service) endpointPath(path string) string {
+	path, ok := strings.CutPrefix(path, "/api2")
+	if !ok {
+		return ""
+	}
+	if !s.opts.Strict {
+		path = strings.TrimSuffix(path, "/")
+	}
+	return path
+}
+
+// ServeHTTP answers one call, under /api2.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Before anybody can know of the request and call Release.
 	released := s.released()
 
-	path := strings.TrimPrefix(r.URL.Path, "/api2")
+	path := s.endpointPath(r.URL.Path)
 	name := "other"
 	if _, known := s.routes[path]; known {
 		name = r.Method + " " + path
@@ -217,7 +293,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wait, spent := s.calls.spent(s.opts.Clock()); spent {
 		a := refusal(http.StatusTooManyRequests, "the calls of this website are used up")
 		if !s.opts.SilentBudget {
-			a.header = http.Header{"Retry-After": {strconv.Itoa(int(wait/time.Second) + 1)}}
+			a.header = http.Header{"Retry-After": {s.opts.RetryAfter.header(wait, s.date())}}
 		}
 		s.write(w, a, nil)
 		return
@@ -269,7 +345,7 @@ func (s *Service) write(w http.ResponseWriter, a answer, fault *Fault) {
 	h := w.Header()
 	h.Set("Content-Type", a.contentType)
 	h.Set("Content-Length", strconv.Itoa(length))
-	h.Set("Date", s.opts.Clock().UTC().Format(http.TimeFormat))
+	h.Set("Date", s.date().UTC().Format(http.TimeFormat))
 	maps.Copy(h, a.header)
 	s.calls.answered(a.status)
 	if s.opts.FailedCallsFree && (a.status < 200 || a.status > 299) && a.status != http.StatusTooManyRequests {

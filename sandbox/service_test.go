@@ -31,7 +31,7 @@ func TestOnlyTheExactKeyIsLetIn(t *testing.T) {
 		{[]string{`WISEPOPS-API key="s3cret"`, `WISEPOPS-API key="s3cret"`}, 401},
 	} {
 		t.Run(fmt.Sprint(test.headers), func(t *testing.T) {
-			r := httptest.NewRequest(http.MethodGet, "/contacts", http.NoBody)
+			r := httptest.NewRequest(http.MethodGet, "/api2/contacts", http.NoBody)
 			r.Header["Authorization"] = test.headers
 			w := httptest.NewRecorder()
 			s.ServeHTTP(w, r)
@@ -49,19 +49,24 @@ func TestRoutesKnowPathsAndMethods(t *testing.T) {
 		method, target string
 		status         int
 	}{
-		{"GET", "/contacts", 200},
+		{"GET", "/contacts", 404},
+		{"GET", "/api1/hooks", 404},
+		{"GET", "/api2/contacts/", 200},
+		{"GET", "/api2/contacts//", 404},
+		{"DELETE", "/api2/hooks/?hook_id=1", 404},
 		{"GET", "/api2/contacts", 200},
 		{"GET", "/api2/api2/contacts", 404},
 		{"GET", "/api/contacts", 404},
-		{"GET", "/contacts/", 404},
+		{"GET", "/api2contacts", 404},
+		{"GET", "/api2/", 404},
 		{"GET", "/", 404},
 		{"GET", "/api2", 404},
-		{"POST", "/contacts", 405},
+		{"POST", "/api2/contacts", 405},
 		{"HEAD", "/api2/contacts", 405},
-		{"DELETE", "/contacts", 405},
+		{"DELETE", "/api2/contacts", 405},
 	} {
 		t.Run(test.method+" "+test.target, func(t *testing.T) {
-			w := call(s, test.method, test.target)
+			w := callPath(s, test.method, test.target)
 			assert.Equal(t, test.status, w.Code)
 			if test.status == 405 {
 				assert.Equal(t, "GET", w.Header().Get("Allow"))
@@ -90,7 +95,7 @@ func TestCallsAreCountedExactly(t *testing.T) {
 			call(s, "GET", "/contacts?page=0")
 			call(s, "POST", "/contacts")
 			call(s, "GET", "/elsewhere")
-			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/contacts", http.NoBody))
+			s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/api2/contacts", http.NoBody))
 			s.Control(func(*http.Request) *sandbox.Fault { return &sandbox.Fault{DropConnection: true} })
 			require.Panics(t, func() { call(s, "GET", "/contacts") })
 
@@ -113,6 +118,7 @@ func TestOrderNamesAreReadBack(t *testing.T) {
 		"oldest-first": sandbox.OldestFirst,
 		"newest-first": sandbox.NewestFirst,
 		"unsorted":     sandbox.Unsorted,
+		"by-arrival":   sandbox.ByArrival,
 	} {
 		order, err := sandbox.ParseOrder(name)
 		require.NoError(t, err)
@@ -121,12 +127,12 @@ func TestOrderNamesAreReadBack(t *testing.T) {
 	}
 	_, err := sandbox.ParseOrder("newest")
 	require.ErrorContains(t, err, "oldest-first")
-	assert.Equal(t, "Order(3)", sandbox.Order(3).String())
+	assert.Equal(t, "Order(4)", sandbox.Order(4).String())
 }
 
 func BenchmarkPage(b *testing.B) {
 	const contacts, pageSize = 100_000, 1000
-	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.NewestFirst, sandbox.Unsorted} {
+	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.NewestFirst, sandbox.Unsorted, sandbox.ByArrival} {
 		b.Run(order.String(), func(b *testing.B) {
 			s := sandbox.New(sandbox.Options{Contacts: contacts, Switches: sandbox.Switches{Order: order}})
 			page := 0

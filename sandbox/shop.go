@@ -39,12 +39,16 @@ type popup struct {
 // event is that of the hooks that a block goes to: sign-ups come first.
 func (p *popup) event(block int) string {
 	switch {
-	case block == 0:
+	case block == 0 && p.asksFor(0, kindEmail):
 		return EventEmail
-	case slices.ContainsFunc(p.blocks[block], func(f field) bool { return f.kind == kindPhone }):
+	case p.asksFor(block, kindPhone):
 		return EventPhone
 	}
 	return EventSurvey
+}
+
+func (p *popup) asksFor(block int, k kind) bool {
+	return slices.ContainsFunc(p.blocks[block], func(f field) bool { return f.kind == k })
 }
 
 // country is where a visitor comes from. In phone numbers # is any digit; they
@@ -58,7 +62,7 @@ type country struct {
 	cities        []string
 }
 
-// Every block has an email address, so that each contact can be told from all
+// Every block of these has an email address, so that each contact can be told from all
 // others.
 var popups = []popup{
 	{id: 12345, label: "Live Wisepop", blocks: [][]field{
@@ -89,6 +93,16 @@ var popups = []popup{
 	}},
 	{id: 47110, label: "メルマガ登録", countries: []string{"JP"}, blocks: [][]field{
 		{{key: "email"}, {key: "お名前", kind: kindFirstName}, {key: "電話番号", kind: kindPhone}},
+	}},
+}
+
+// surveys ask for nothing but a choice: two visitors may well give the same answer.
+var surveys = []popup{
+	{id: 52001, label: "How did you find us?", blocks: [][]field{
+		{{key: "How did you find us?", kind: kindChoice, choices: []string{"Friends", "Social media", "Search", "Café/Salon"}}},
+	}},
+	{id: 52002, label: "Würden Sie uns empfehlen?", blocks: [][]field{
+		{{key: "Würden Sie uns empfehlen?", kind: kindChoice, choices: []string{"Ja", "Nein"}}},
 	}},
 }
 

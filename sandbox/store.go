@@ -2,10 +2,10 @@ package sandbox
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"sort"
 	"sync"
+	"time"
 )
 
 // Order is the order in which GET /contacts serves contacts.
@@ -20,24 +20,21 @@ const (
 	// Unsorted is a pseudo-random order that follows from the seed. Two contacts
 	// stand in it the same way round whatever the bound, and whatever is added.
 	Unsorted
+
+	// ByArrival is the order in which contacts arrived. Their times may step back, see
+	// [Switches.Late] and [Service.Add].
+	ByArrival
 )
 
-var orderNames = []string{"oldest-first", "newest-first", "unsorted"}
+var orderNames = []string{"oldest-first", "newest-first", "unsorted", "by-arrival"}
 
 // String returns the name that [ParseOrder] reads.
-func (o Order) String() string {
-	if o < 0 || int(o) >= len(orderNames) {
-		return fmt.Sprintf("Order(%d)", int(o))
-	}
-	return orderNames[o]
-}
+func (o Order) String() string { return nameOf(orderNames, int(o), "Order") }
 
-// ParseOrder reads oldest-first, newest-first or unsorted.
+// ParseOrder reads oldest-first, newest-first, unsorted or by-arrival.
 func ParseOrder(name string) (Order, error) {
-	if i := slices.Index(orderNames, name); i >= 0 {
-		return Order(i), nil
-	}
-	return 0, fmt.Errorf("order must be one of %q", orderNames)
+	i, err := indexOf(orderNames, name)
+	return Order(i), err
 }
 
 const (
@@ -56,8 +53,9 @@ type store struct {
 	bytes  int
 
 	collected map[int64]int64 // contacts ever inserted, by pop-up
+	arrivals  uint32          // contacts ever inserted
 
-	// permutation holds indexes of rows for Unsorted; nil where rows changed.
+	// permutation holds indexes of rows for Unsorted or ByArrival; nil where rows changed.
 	// Readers build it, under permutationMu.
 	permutationMu sync.Mutex
 	permutation   []uint32
@@ -70,6 +68,7 @@ type row struct {
 	chunk, off, len uint32
 	emailOff        uint32 // in the contact's bytes
 	emailLen        uint32
+	arrival         uint32 // in which place it came
 	phone           uint64 // the digits of E.164; 0 without a phone
 }
 
@@ -77,6 +76,10 @@ type row struct {
 func (st *store) insert(rows ...row) {
 	st.permutation = nil
 	st.count(rows)
+	for i := range rows {
+		rows[i].arrival = st.arrivals
+		st.arrivals++
+	}
 	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.at, b.at) })
 	old := len(st.rows)
 	st.rows = append(st.rows, rows...)
@@ -94,6 +97,14 @@ func (st *store) insert(rows ...row) {
 		st.rows[to] = late[last]
 		late = late[:last]
 	}
+}
+
+// remove deletes rows, and returns how many there were.
+func (st *store) remove(is func(row) bool) int {
+	before := len(st.rows)
+	st.rows = slices.DeleteFunc(st.rows, is)
+	st.permutation = nil
+	return before - len(st.rows)
 }
 
 func (st *store) count(rows []row) {
@@ -134,48 +145,114 @@ func (st *store) search(at int64) int {
 	return sort.Search(len(st.rows), func(i int) bool { return st.rows[i].at >= at })
 }
 
-// page returns the pieces of a JSON array: at most size of the contacts from
-// the index from on (of one pop-up, unless wisepopID is 0), past the first skip.
-func (st *store) page(order Order, from int, wisepopID int64, skip, size int) [][]byte {
+// arrived has the contacts that are there have arrived in the order of their time, each
+// up to late after it.
+func (st *store) arrived(late time.Duration) {
+	order := make([]int, len(st.rows))
+	for i := range order {
+		order[i] = i
+	}
+	if late > 0 {
+		arrival := func(i int) int64 {
+			r := st.rows[i]
+			return r.at + int64(mix(st.seed^mix(r.place()))%uint64(late.Milliseconds()+1))
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(arrival(a), arrival(b)) })
+	}
+	for n, i := range order {
+		st.rows[i].arrival = uint32(n)
+	}
+	st.arrivals = uint32(len(order))
+}
+
+// place tells a row from all others.
+func (r row) place() uint64 { return uint64(r.chunk)<<32 | uint64(r.off) }
+
+// view is what pages are cut of.
+type view struct {
+	order     Order
+	from      int   // index of the first row
+	wisepopID int64 // 0 for all
+	late      bool  // the pop-up is looked for once a page is cut
+	blanks    int   // see Switches.BlankEvery
+	keep      bool  // what is served is about to change
+}
+
+// filled is how many of the first places of all pages hold a contact.
+func (v *view) filled(places int) int {
+	if v.blanks < 2 {
+		return places
+	}
+	return places - places/v.blanks
+}
+
+// page returns the contacts in the places from skip on, at most as many as there are
+// places, and whether there is nothing from there on.
+func (st *store) page(v view, skip, places int) (j joiner, past bool) {
+	size := v.filled(skip+places) - v.filled(skip)
+	skip = v.filled(skip)
 	n := len(st.rows)
-	positions := n - from
+	positions := n - v.from
 	var permutation []uint32
-	if order == Unsorted {
-		permutation = st.shuffled()
+	if v.order == Unsorted || v.order == ByArrival {
+		permutation = st.permuted(v.order)
 		positions = n
 	}
 	k := 0
-	if wisepopID == 0 && (order != Unsorted || from == 0) {
+	filtered := v.wisepopID != 0 && !v.late
+	if !filtered && (permutation == nil || v.from == 0) {
 		k, skip = min(skip, positions), 0
 	}
 
-	j := joiner{store: st, pieces: [][]byte{[]byte("[")}}
-	for ; k < positions && j.count < size; k++ {
-		i := from + k
-		switch order {
-		case NewestFirst:
+	j = joiner{store: st, keep: v.keep, pieces: [][]byte{[]byte("[")}}
+	past = true
+	for taken := 0; k < positions && (taken < size || past); k++ {
+		i := v.from + k
+		switch {
+		case v.order == NewestFirst:
 			i = n - 1 - k
-		case Unsorted:
+		case permutation != nil:
 			i = int(permutation[k])
-			if i < from {
+			if i < v.from {
 				continue
 			}
 		}
-		if wisepopID != 0 && st.rows[i].wisepopID != wisepopID {
+		wanted := v.wisepopID == 0 || st.rows[i].wisepopID == v.wisepopID
+		if filtered && !wanted {
 			continue
 		}
 		if skip > 0 {
 			skip--
 			continue
 		}
-		j.add(st.rows[i])
+		past = false
+		if taken++; wanted && taken <= size {
+			j.add(st.rows[i])
+		}
 	}
-	return j.array()
+	return j, past
 }
 
-// shuffled returns the indexes of all rows by a hash of where their bytes are,
-// which never changes.
-func (st *store) shuffled() []uint32 {
+// places is how many places all pages have together.
+func (st *store) places(v view) int {
+	total := len(st.rows) - v.from
+	if v.wisepopID != 0 && !v.late {
+		total = 0
+		for _, r := range st.rows[v.from:] {
+			if r.wisepopID == v.wisepopID {
+				total++
+			}
+		}
+	}
+	if v.blanks >= 2 && total > 0 {
+		total += (total - 1) / (v.blanks - 1)
+	}
+	return total
+}
+
+// permuted returns the indexes of all rows in the order of their arrival, or by a hash of
+// where their bytes are, which never changes.
+func (st *store) permuted(order Order) []uint32 {
 	st.permutationMu.Lock()
 	defer st.permutationMu.Unlock()
 	if st.permutation != nil {
@@ -187,7 +264,11 @@ func (st *store) shuffled() []uint32 {
 	}
 	keys := make([]keyed, len(st.rows))
 	for i, r := range st.rows {
-		keys[i] = keyed{mix(st.seed ^ mix(uint64(r.chunk)<<32|uint64(r.off))), uint32(i)}
+		key := uint64(r.arrival)
+		if order == Unsorted {
+			key = mix(st.seed ^ mix(r.place()))
+		}
+		keys[i] = keyed{key, uint32(i)}
 	}
 	slices.SortFunc(keys, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
 	st.permutation = make([]uint32, len(keys))
@@ -210,11 +291,16 @@ type joiner struct {
 	store  *store
 	pieces [][]byte
 	count  int
-	run    row // the contacts, commas and all, that become the next piece
+	run    row   // the contacts, commas and all, that become the next piece
+	keep   bool  // whether rows are kept
+	rows   []row // all that were added
 }
 
 func (j *joiner) add(r row) {
 	j.count++
+	if j.keep {
+		j.rows = append(j.rows, r)
+	}
 	if j.count > 1 && r.chunk == j.run.chunk && r.off == j.run.off+j.run.len+1 {
 		j.run.len += 1 + r.len
 		return

@@ -20,7 +20,8 @@ type Contact struct {
 
 	WisepopID int64
 
-	// Email is the contact's email address, unique among generated contacts.
+	// Email is the contact's email address, unique among generated contacts; empty in
+	// an anonymous answer.
 	Email string
 
 	// Phone is the contact's phone in E.164, of generated contacts; empty without
@@ -33,10 +34,10 @@ type Contact struct {
 
 // Add makes contacts appear now, in their place by CollectedAt, even where later
 // ones were served already. The zero CollectedAt means the clock's time. Where
-// Raw is nil the contact is made up around what is given; otherwise Raw is served
+// Raw is nil the contact is made up around what is given, and has an email; otherwise Raw is served
 // as it is.
 func (s *Service) Add(contacts ...Contact) {
-	now := s.opts.Clock()
+	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rows := make([]row, 0, len(contacts))
@@ -48,7 +49,7 @@ func (s *Service) Add(contacts ...Contact) {
 			rows = append(rows, s.keepRaw(c))
 			continue
 		}
-		v := s.gen.visitor()
+		v := s.gen.customer()
 		if c.WisepopID == 0 {
 			c.WisepopID = v.popup.id
 		}
@@ -101,12 +102,9 @@ func (s *Service) keepRaw(c Contact) row {
 func (s *Service) Delete(email string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := len(s.store.rows)
-	s.store.rows = slices.DeleteFunc(s.store.rows, func(r row) bool {
+	return s.store.remove(func(r row) bool {
 		return r.emailLen > 0 && bytes.EqualFold(s.store.email(r), []byte(email))
 	})
-	s.store.permutation = nil
-	return before - len(s.store.rows)
 }
 
 // Contacts returns all contacts, oldest first, those of one instant in the order
@@ -153,7 +151,7 @@ func (s *Service) Visit(ctx context.Context, perSecond float64) {
 }
 
 func (s *Service) submit(rng *rand.Rand) {
-	at := s.opts.Clock()
+	at := s.now()
 	if s.opts.Late > 0 {
 		at = at.Add(-time.Duration(rng.Int64N(int64(s.opts.Late))))
 	}
@@ -163,7 +161,7 @@ func (s *Service) submit(rng *rand.Rand) {
 // Submit has one visitor submit a pop-up now, and returns the contacts that are
 // kept of the submission: none of a suppressed person.
 func (s *Service) Submit() []Contact {
-	return s.submitAt(s.opts.Clock())
+	return s.submitAt(s.now())
 }
 
 func (s *Service) submitAt(at time.Time) []Contact {

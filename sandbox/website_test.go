@@ -165,7 +165,7 @@ func TestLateSubmissionsAreDatedBeforeTheClock(t *testing.T) {
 func TestPagingWhileContactsAppearLosesNothingThatWasThere(t *testing.T) {
 	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.NewestFirst, sandbox.Unsorted} {
 		t.Run(order.String(), func(t *testing.T) {
-			s := sandbox.New(sandbox.Options{Contacts: 2000, Switches: sandbox.Switches{Order: order}})
+			s := sandbox.New(sandbox.Options{Contacts: 2000, Switches: sandbox.Switches{Order: order, Anonymous: -1}})
 			past := s.Contacts()
 			ctx, cancel := context.WithCancel(t.Context())
 			var others sync.WaitGroup

@@ -31,7 +31,7 @@ func benchPrivacy(ctx context.Context, binary, configs string, rounds int) error
 	for i, config := range []string{"privacy.yaml", "http_client.yaml"} {
 		rivals[i].command = func(string) *exec.Cmd {
 			cmd := exec.CommandContext(ctx, binary, "run", filepath.Join(configs, config)) //nolint:gosec // the binary under test
-			cmd.Env = append(os.Environ(), "BASE_URL="+server.URL, "REQUESTS="+strconv.Itoa(privacyRequests))
+			cmd.Env = append(os.Environ(), "BASE_URL="+server.URL+"/api2", "REQUESTS="+strconv.Itoa(privacyRequests))
 			return cmd
 		}
 	}

@@ -51,7 +51,7 @@ func benchStart(ctx context.Context, binary, configs string, rounds int) error {
 	})
 	server := httptest.NewServer(site)
 	defer server.Close()
-	command := inputCommand(ctx, binary, configs, server.URL)
+	command := inputCommand(ctx, binary, configs, server.URL+"/api2")
 
 	var starts []time.Duration
 	for range rounds {
@@ -71,7 +71,7 @@ func benchStart(ctx context.Context, binary, configs string, rounds int) error {
 	}
 	slices.Sort(starts)
 
-	idle, err := measureIdle(ctx, binary, configs, server.URL)
+	idle, err := measureIdle(ctx, binary, configs, server.URL+"/api2")
 	if err != nil {
 		return err
 	}
@@ -161,12 +161,12 @@ func benchLatency(ctx context.Context, binary, configs string) error {
 	fmt.Println("|---|---|---|---|")
 	for _, latency := range []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond} {
 		site.Control(func(*http.Request) *sandbox.Fault { return &sandbox.Fault{Delay: latency} })
-		ours, err := measure(inputCommand(ctx, binary, configs, server.URL))
+		ours, err := measure(inputCommand(ctx, binary, configs, server.URL+"/api2"))
 		if err != nil {
 			return err
 		}
 		bare, err := measure(func(string) *exec.Cmd {
-			return exec.CommandContext(ctx, self, "bare", server.URL) //nolint:gosec // this program
+			return exec.CommandContext(ctx, self, "bare", server.URL+"/api2") //nolint:gosec // this program
 		})
 		if err != nil {
 			return err

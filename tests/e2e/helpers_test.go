@@ -441,14 +441,14 @@ func compare(a *api, delivered []string) (lost, repeated, foreign int) {
 	for _, line := range delivered {
 		times[line]++
 	}
+	known := map[string]int{} // two visitors may have given the same answer
 	for _, c := range a.Contacts() {
-		n := times[string(c.Raw)]
-		delete(times, string(c.Raw))
-		if n == 0 {
-			lost++
-		} else {
-			repeated += n - 1
-		}
+		known[string(c.Raw)]++
+	}
+	for raw, n := range known {
+		lost += max(n-times[raw], 0)
+		repeated += max(times[raw]-n, 0)
+		delete(times, raw)
 	}
 	for _, n := range times {
 		foreign += n

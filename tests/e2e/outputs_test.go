@@ -23,7 +23,7 @@ func TestBackfillEndsOnlyWhenAnOutputThatFailedHasTakenEverything(t *testing.T) 
 			t.Parallel()
 			a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 2000})
 			all := a.Contacts()
-			last := []byte(all[len(all)-1].Email)
+			last := all[len(all)-1].Raw
 			var posts atomic.Int64
 			s := newSink(t)
 			s.answer(func(body []byte) int {

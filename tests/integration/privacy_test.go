@@ -12,7 +12,7 @@ import (
 // Requests are answered in their rows, once each, though the worker is killed in
 // between.
 func TestDeletionRequestsOfATable(t *testing.T) {
-	p := newPlace(t, sandbox.Options{Contacts: 400, Seed: 3})
+	p := newPlace(t, sandbox.Options{Contacts: 400, Seed: 3, Switches: sandbox.Switches{Anonymous: -1}})
 	people := p.site.Contacts()[:200]
 	p.set("RECEIPT_KEY=integration", "PRIVACY_INTERVAL=200ms")
 	r := p.website.start("config/privacy_from_postgres.yaml", resources("state_postgres"))

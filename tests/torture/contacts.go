@@ -93,6 +93,7 @@ func drawSwitches(rng *rand.Rand) sandbox.Switches {
 		PageCap:        pick(rng, 0, 0, 100, 250, 500),
 		PageCapSkips:   coin(),
 		PlainFields:    coin(),
+		Anonymous:      -1, // contacts are told apart by their bytes
 	}
 	if coin() {
 		s.Late = between(rng, time.Second, mostLate)

@@ -60,7 +60,7 @@ type record struct {
 // until it is answered, to the API, and a receipt or a reason to the sink.
 func torturePrivacy(w *world) {
 	rng := w.rng("privacy")
-	w.serve(sandbox.Options{Seed: w.seed, Contacts: 3000})
+	w.serve(sandbox.Options{Seed: w.seed, Contacts: 3000, Switches: sandbox.Switches{Anonymous: -1}})
 	// The state holds nothing but the ledger, which may not forget.
 	if err := w.useState(false); err != nil {
 		w.problem("making the state: %v", err)

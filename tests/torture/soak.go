@@ -65,7 +65,7 @@ func soak(ctx context.Context, opts options) error {
 }
 
 func (w *world) soak() []sample {
-	w.serve(sandbox.Options{Seed: w.seed, Contacts: 2000, Switches: sandbox.Switches{Late: 2 * time.Second}})
+	w.serve(sandbox.Options{Seed: w.seed, Contacts: 2000, Switches: sandbox.Switches{Late: 2 * time.Second, Anonymous: -1}})
 	w.state = w.sqliteState(filepath.Join(w.dir, "state.db"))
 	hookAddress, err := freeport.Address(w.ctx)
 	if err != nil {

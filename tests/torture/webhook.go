@@ -46,6 +46,7 @@ func tortureWebhook(w *world) {
 	w.serve(sandbox.Options{Seed: w.seed, Contacts: 100, Switches: sandbox.Switches{
 		RespellDeliveries: rng.IntN(2) == 0,
 		RefuseTwinHooks:   rng.IntN(2) == 0,
+		Anonymous:         -1, // contacts are told apart by their email
 	}})
 	if err := w.useState(true); err != nil {
 		w.problem("making the state: %v", err)
