@@ -24,6 +24,7 @@ import (
 	_ "github.com/wisepops-connect/wisepops-connect/input/webhook"
 	"github.com/wisepops-connect/wisepops-connect/internal/inputtest"
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
 const lead = `{"collected_at":"2019-10-10T12:10:58.389+02:00","wisepop_id":12345,"ip":"203.0.113.7","fields":{"Name":"Zo\u00eb","email":"a@example.com"}}`
@@ -213,6 +214,57 @@ func TestTwinsOfADeliveryHaveIDsOfTheirOwn(t *testing.T) {
 	// Those of the test vectors in wisepops.ContactID and wisepops.TwinID.
 	require.Equal(t, "bcee0b16a0aeb5a5b49cca1dcb6fa71d", ids[0])
 	require.Equal(t, "869834b45997b2fa35747628980cf9da", ids[2])
+}
+
+// Ten visitors a second, in whole seconds, answer a survey without leaving a name, half
+// of them without a form_session: both ways must tell them apart alike.
+func TestAnonymousAnswersHaveTheSameIDByPollAndByHook(t *testing.T) {
+	const answers, aSecond = 10_000, 10
+	now := time.Date(2024, 5, 6, 10, 0, 0, 0, time.UTC)
+	h := newHookHarness(t, sandbox.Options{
+		Clock:    func() time.Time { return now },
+		Switches: sandbox.Switches{Anonymous: 100, SecondTimes: true, RespellDeliveries: true},
+	})
+	var mu sync.Mutex
+	byHook := map[string]int{}
+	h.Sink = func(_ context.Context, b service.MessageBatch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, m := range b {
+			id, _ := m.MetaGet("wisepops_contact_id")
+			byHook[id]++
+		}
+		return nil
+	}
+	h.receive(`register: false`)
+	h.Sandbox.AddHook(sandbox.Hook{Event: sandbox.EventSurvey, TargetURL: "http://" + h.address + "/wisepops/survey"})
+	for i := range answers {
+		now = now.Add(time.Second * time.Duration(i%aSecond/(aSecond-1)))
+		h.Sandbox.Submit()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var delivering sync.WaitGroup
+	delivering.Go(func() { h.Sandbox.Deliver(ctx, sandbox.DeliveryOptions{}) })
+	inputtest.Eventually(t, func() bool { return h.Sandbox.Deliveries().Pending == 0 })
+	cancel()
+	delivering.Wait()
+	require.Equal(t, answers, h.Sandbox.Deliveries().Delivered)
+
+	client, err := wisepops.New(wisepops.Options{APIKey: "demo", BaseURL: h.URL})
+	require.NoError(t, err)
+	defer client.CloseIdleConnections()
+	byPoll, all := map[string]int{}, 0
+	for page := 1; all < answers; page++ {
+		p, err := client.Contacts(t.Context(), wisepops.ContactsRequest{PageSize: wisepops.MaxPageSize, Page: page})
+		require.NoError(t, err)
+		require.NotEmpty(t, p.Contacts)
+		for _, c := range p.Contacts {
+			byPoll[c.ID.String()]++
+		}
+		all += len(p.Contacts)
+	}
+	require.Equal(t, byPoll, byHook)
+	require.Greater(t, len(byPoll), answers*999/1000, "and hardly any two are the same")
 }
 
 func TestStatuses(t *testing.T) {
