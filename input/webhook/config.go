@@ -55,7 +55,7 @@ A message that can never be processed is refused each time it is sent again: giv
 == Answers
 
 - 200: the pipeline has acknowledged the batch, or the list was empty
-- 400: not a JSON array of objects
+- 400: neither a JSON array of objects nor one object
 - 401: a signature that is missing, doubled or wrong
 - 404, 405: another path or method; `+"`GET path/healthz`"+` answers 200
 - 408: the body came too slowly
@@ -69,7 +69,7 @@ A message that can never be processed is refused each time it is sent again: giv
 - `+"`wisepops_collected_at`"+`: RFC 3339, UTC, milliseconds; missing where the contact has no readable time
 - `+"`wisepops_wisepop_id`"+`: the pop-up
 - `+"`wisepops_source`"+`: `+"`webhook`"+`
-- `+"`wisepops_event`"+`: `+"`email`, `phone` or `survey`"+`; missing where the delivery came to `+"`path`"+` itself
+- `+"`wisepops_event`"+`: `+"`email`, `phone` or `survey`"+`; missing where neither the path nor a query such as `+"`?event=email`"+` names one
 
 == Metrics
 
@@ -88,7 +88,7 @@ A message that can never be processed is refused each time it is sent again: giv
 			Description("The host and port to listen on. Inputs that name the same address share one listener, each under its own `path`.").
 			Default("0.0.0.0:8080")).
 		Field(service.NewStringField(fieldPath).
-			Description("The path that deliveries are posted to, either itself or `path/<event>`.").
+			Description("The path that deliveries are posted to: itself, `path/<event>` or `path?event=<event>`.").
 			Default("/wisepops")).
 		Field(service.NewStringField(fieldPublicURL).
 			Description("The URL at which Wisepops reaches `path`, such as that of a reverse proxy in front. Required to register hooks. Must be `https`, but for loopback addresses.").

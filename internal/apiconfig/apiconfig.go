@@ -36,7 +36,7 @@ func ErrorNotes(own string) string {
 
 const sharedErrors = `- 'api_key is empty': set it, or the environment variable that it is read from.
 - 'status 401' or '403', 'the API key was refused': the key is wrong, was replaced, or is of another website. Such a call is not retried at once.
-- 'status 403', 'something in front of the API … blocks the call': a firewall or a proxy answers, and not the API. The key is not at fault: have this machine's address allowed.
+- 'status 403', 'something in front of the API … blocks the call': a firewall or a proxy answers, and not the API. The key is not at fault: have the address of this machine allowed.
 - 'asks to make no call for …': the API wants no call for longer than most polls take to come again. Calls wait that long, 30 days at most.
 - 'status 429', 'the call budget is spent': the calls of the website in 30 days are used up. It goes on when the API allows; 'wisepops_quota' keeps it from happening.
 - 'status 5xx', 'connection refused', 'deadline exceeded', 'the answer broke off': the API or the way to it is out of order. The call is tried again by itself.
