@@ -116,8 +116,8 @@ func judgeDemo(known []sandbox.Contact, rows []demoRow, past int, deliveries san
 	if len(contacts) != len(known) {
 		return v, errors.New("a contact of the sandbox is not one JSON object")
 	}
-	for i := range contacts {
-		came[identity{contacts[i].ID.String(), strings.ToLower(known[i].Email)}] = count{}
+	for i, c := range known {
+		came[identity{contacts[i].ID.String(), strings.ToLower(c.Email)}] = count{}
 	}
 	for _, r := range rows {
 		who := identity{r.contactID, r.email}
