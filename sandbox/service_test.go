@@ -75,6 +75,12 @@ func TestRoutesKnowPathsAndMethods(t *testing.T) {
 	}
 }
 
+func TestStrictRoutesHaveNoSlashBehindThem(t *testing.T) {
+	s := sandbox.New(sandbox.Options{Switches: sandbox.Switches{Strict: true}})
+	assert.Equal(t, 404, callPath(s, "GET", "/api2/contacts/").Code)
+	assert.Equal(t, 200, callPath(s, "GET", "/api2/contacts").Code)
+}
+
 func TestAnswerCarriesLengthTypeAndTheClocksDate(t *testing.T) {
 	clock := time.Date(2024, 5, 6, 12, 0, 0, 0, time.FixedZone("", 2*60*60))
 	s := sandbox.New(sandbox.Options{Contacts: 20, Clock: func() time.Time { return clock }})

@@ -105,6 +105,7 @@ func TestPagesAreFilteredOnceTheyAreCut(t *testing.T) {
 	s = sandbox.New(sandbox.Options{Switches: sandbox.Switches{BlankEvery: 3, PastEnd: sandbox.PastEndLastPage}})
 	s.Add(hours(t, names...)...)
 	assert.Equal(t, mailboxes("e", "f", "g"), emails(t, s, "page_size=5&page=7"))
+	assert.Equal(t, mailboxes("g"), emails(t, s, "page_size=1&page=20"))
 }
 
 func TestContactsComeInTheOrderOfTheirArrival(t *testing.T) {
