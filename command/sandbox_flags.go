@@ -22,6 +22,7 @@ const (
 	sbFlagBurstEvery      = "burst-every"
 	sbFlagAnonymous       = "anonymous"
 	sbFlagPlainFields     = "plain-fields"
+	sbFlagNullCountries   = "null-countries"
 	sbFlagStrict          = "strict"
 	sbFlagOrder           = "order"
 	sbFlagLate            = "late"
@@ -64,6 +65,7 @@ func sandboxFlags() []cli.Flag {
 		&cli.IntFlag{Name: sbFlagBurstEvery, Usage: "repeat the burst at every so many submissions"},
 		&cli.IntFlag{Name: sbFlagAnonymous, Value: sandbox.DefaultAnonymous, Usage: "how many of 100 submissions answer a survey without an email or a phone"},
 		&cli.BoolFlag{Name: sbFlagPlainFields, Usage: "only strings in the fields of contacts"},
+		&cli.BoolFlag{Name: sbFlagNullCountries, Usage: "null for some of the countries that are not known"},
 		&cli.BoolFlag{Name: sbFlagStrict, Usage: "refuse what the documentation of the API does not name, such as unknown parameters"},
 		&cli.StringFlag{Name: sbFlagOrder, Value: sandbox.OldestFirst.String(), Usage: "oldest-first, newest-first, unsorted or by-arrival"},
 		&cli.DurationFlag{Name: sbFlagLate, Usage: "date live submissions up to this long ago; past ones arrived up to as late"},
@@ -168,6 +170,7 @@ func sandboxSwitches(c *cli.Context) (s sandbox.Switches, err error) {
 		InsertPerPage:     c.Int(sbFlagInsertPerPage),
 		FailedCallsFree:   c.Bool(sbFlagFailedCallsFree),
 		PlainFields:       c.Bool(sbFlagPlainFields),
+		NullCountries:     c.Bool(sbFlagNullCountries),
 		Anonymous:         c.Int(sbFlagAnonymous),
 		Late:              c.Duration(sbFlagLate),
 		ClockOffset:       c.Duration(sbFlagClockOffset),

@@ -197,7 +197,7 @@ func TestSandboxFlagsReachTheService(t *testing.T) {
 			PageCap: 6, PageCapSkips: true, FailedCallsFree: true, PlainFields: true, Late: 7 * time.Minute,
 			RefuseTwinHooks: true, RespellDeliveries: true, Strict: true, SecondBoundUp: true, BoundIgnored: true,
 			BoundOffset: -2 * time.Hour, PageIgnored: true, PastEnd: sandbox.PastEndLastPage, BlankEvery: 10, FilterAfterPaging: true,
-			DeletePerPage: 11, InsertPerPage: 12, Anonymous: 13, ClockOffset: 14 * time.Second, ClockJump: -15 * time.Second,
+			DeletePerPage: 11, InsertPerPage: 12, NullCountries: true, Anonymous: 13, ClockOffset: 14 * time.Second, ClockJump: -15 * time.Second,
 			ClockJumpAfter: 16 * time.Second, DateOffset: 17 * time.Second, RetryAfter: sandbox.RetryAfterEpoch,
 		},
 	}, run("--api-key=k", "--contacts=1", "--seed=2", "--start=2023-01-02T03:04:05Z", "--spacing=3s", "--burst=4",
@@ -205,7 +205,7 @@ func TestSandboxFlagsReachTheService(t *testing.T) {
 		"--page-cap-skips", "--failed-calls-free", "--plain-fields", "--late=7m", "--budget=9", "--budget-window=8h",
 		"--refuse-twin-hooks", "--respell-deliveries", "--strict", "--second-bound-up", "--bound-ignored", "--bound-offset=-2h",
 		"--page-ignored", "--past-end=last-page", "--blank-every=10", "--filter-after-paging", "--delete-per-page=11",
-		"--insert-per-page=12", "--anonymous=13", "--clock-offset=14s", "--clock-jump=-15s", "--clock-jump-after=16s",
+		"--insert-per-page=12", "--null-countries", "--anonymous=13", "--clock-offset=14s", "--clock-jump=-15s", "--clock-jump-after=16s",
 		"--date-offset=17s", "--retry-after=epoch"))
 }
 

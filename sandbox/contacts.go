@@ -43,18 +43,18 @@ func (s *Service) getContacts(r *http.Request) answer {
 	if s.opts.PageIgnored {
 		q.page = 1
 	}
-	page, past := s.cutPage(q, size, stride)
+	page, body, past := s.cutPage(q, size, stride)
 	if past && s.opts.PastEnd == PastEndNotFound {
 		return refusal(http.StatusNotFound, "there is no such page")
 	}
 	if page.count >= size {
 		s.churn(page.rows)
 	}
-	return answer{status: http.StatusOK, contentType: "application/json", body: page.array()}
+	return answer{status: http.StatusOK, contentType: "application/json", body: body}
 }
 
 // cutPage reports whether the page lies past the last one, which is never the first.
-func (s *Service) cutPage(q contactsQuery, size, stride int) (page joiner, past bool) {
+func (s *Service) cutPage(q contactsQuery, size, stride int) (page joiner, body [][]byte, past bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	v := view{
@@ -69,12 +69,11 @@ func (s *Service) cutPage(q contactsQuery, size, stride int) (page joiner, past 
 	}
 	page, past = s.store.page(v, (q.page-1)*stride, size)
 	past = past && q.page > 1
-	if !past || s.opts.PastEnd != PastEndLastPage {
-		return page, past
+	if past && s.opts.PastEnd == PastEndLastPage {
+		last := max(s.store.places(v)-1, 0) / stride
+		page, _ = s.store.page(v, last*stride, size)
 	}
-	last := max(s.store.places(v)-1, 0) / stride
-	page, _ = s.store.page(v, last*stride, size)
-	return page, past
+	return page, page.array(), past
 }
 
 // churn changes the contacts once a full page was served.

@@ -188,7 +188,7 @@ func TestDeliveriesWaitForSomebodyToDeliverThem(t *testing.T) {
 
 func TestRespelledDeliveriesAreTheSameContactInOtherBytes(t *testing.T) {
 	rec := newReceiver(t)
-	s := sandbox.New(sandbox.Options{Seed: 3, Switches: sandbox.Switches{RespellDeliveries: true, Anonymous: -1}})
+	s := sandbox.New(sandbox.Options{Seed: 3, Switches: sandbox.Switches{RespellDeliveries: true, Anonymous: -1, NullCountries: true}})
 	hookAll(s, rec.URL)
 	want := map[string]map[string]any{}
 	for range 200 {

@@ -12,6 +12,7 @@ type generator struct {
 	rng     *rand.Rand
 	plain   bool // only strings in fields
 	unnamed int  // how many of a hundred submissions are anonymous answers
+	nulls   bool // some country codes are null
 	seconds bool // no milliseconds in collected_at
 	serial  int  // of the next contact, in its email address
 	buf     []byte
@@ -54,6 +55,7 @@ func newGenerator(opts Options) generator {
 		rng:     rand.New(rand.NewPCG(opts.Seed, 0x77697365706f7073)),
 		plain:   opts.PlainFields,
 		unnamed: opts.Anonymous,
+		nulls:   opts.NullCountries,
 		seconds: opts.SecondTimes,
 	}
 }
@@ -148,7 +150,7 @@ func (g *generator) customer() *visitor {
 	v.ip = g.address()
 	switch n := g.rng.IntN(100); {
 	case n < 4:
-		v.hasCode, v.nullCode = true, true
+		v.nullCode = g.nulls
 	case n < 92:
 		v.hasCode = true
 	}

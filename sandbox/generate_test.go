@@ -141,7 +141,7 @@ func TestContactsLookLikeAShops(t *testing.T) {
 	seen := map[string]bool{}
 	sessions := map[string]int{}
 	kinds := map[string]bool{}
-	for _, c := range sandbox.New(sandbox.Options{Contacts: 3000, Switches: sandbox.Switches{Anonymous: -1}}).Contacts() {
+	for _, c := range sandbox.New(sandbox.Options{Contacts: 3000, Switches: sandbox.Switches{Anonymous: -1, NullCountries: true}}).Contacts() {
 		raw := string(c.Raw)
 		var contact shopContact
 		decoder := json.NewDecoder(bytes.NewReader(c.Raw))
@@ -251,6 +251,17 @@ func TestPlainFieldsAreStrings(t *testing.T) {
 			require.IsType(t, "", value, key)
 		}
 	}
+}
+
+func TestUnknownCountriesAreLeftOut(t *testing.T) {
+	left := 0
+	for _, c := range sandbox.New(sandbox.Options{Contacts: 1000}).Contacts() {
+		require.NotContains(t, string(c.Raw), `"country_code":null`)
+		if !strings.Contains(string(c.Raw), `"country_code"`) {
+			left++
+		}
+	}
+	assert.InDelta(t, 120, left, 40)
 }
 
 func TestAnonymousAnswersHoldNothingButAChoice(t *testing.T) {

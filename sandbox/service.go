@@ -155,6 +155,10 @@ type Switches struct {
 	// neither an email nor a phone. Zero means [DefaultAnonymous]; less means none.
 	Anonymous int
 
+	// NullCountries serves some of the country codes that are not known as null. By default
+	// all of them are left out: clients are known that refuse null.
+	NullCountries bool
+
 	// RefuseTwinHooks answers 409 where a hook is created that is there already. By
 	// default a second one is created.
 	RefuseTwinHooks bool

@@ -36,8 +36,8 @@ type ContactsRequest struct {
 	SizeHint int
 }
 
-// ContactsPage is one page of contacts in the API's order, which is not
-// documented.
+// ContactsPage is one page of contacts in the API's order: that of their arrival, as
+// documented, so that their times may step back.
 type ContactsPage struct {
 	Contacts []Contact
 	Date     time.Time // the server's clock (Date header, whole seconds); zero where unknown

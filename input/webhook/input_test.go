@@ -223,7 +223,7 @@ func TestAnonymousAnswersHaveTheSameIDByPollAndByHook(t *testing.T) {
 	now := time.Date(2024, 5, 6, 10, 0, 0, 0, time.UTC)
 	h := newHookHarness(t, sandbox.Options{
 		Clock:    func() time.Time { return now },
-		Switches: sandbox.Switches{Anonymous: 100, SecondTimes: true, RespellDeliveries: true},
+		Switches: sandbox.Switches{Anonymous: 100, SecondTimes: true, RespellDeliveries: true, NullCountries: true},
 	})
 	var mu sync.Mutex
 	byHook := map[string]int{}

@@ -114,7 +114,7 @@ func TestStuckSinkDoesNotHoldUpTheEndOfAReceiver(t *testing.T) {
 // it, in other bytes.
 func TestContactIsTheSameByHookAndByPoll(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 50, Switches: sandbox.Switches{RespellDeliveries: true}})
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 50, Switches: sandbox.Switches{RespellDeliveries: true, NullCountries: true}})
 	a.delivers(t)
 	out := filepath.Join(t.TempDir(), "ids")
 	conf := pipeline(
