@@ -23,7 +23,8 @@ const (
 )
 
 // Contacts makes a batch of contacts. The metadata that differ from contact
-// to contact are cut from one string. An event of "" is not known.
+// to contact are cut from one string. Ids are taken as they stand: contacts that nothing
+// tells apart have been numbered (wisepops.NumberTwins). An event of "" is not known.
 func Contacts(contacts []wisepops.Contact, source, event string) service.MessageBatch {
 	const (
 		idLength   = 2 * len(wisepops.ID{})
