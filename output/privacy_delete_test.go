@@ -164,7 +164,7 @@ func (i *topic) ReadBatch(context.Context) (service.MessageBatch, service.AckFun
 // part of that fails again.
 func TestInputThatRetriesPartsLosesNoRequest(t *testing.T) {
 	const people, size = 100, 25
-	s := sandbox.New(sandbox.Options{Contacts: people})
+	s := sandbox.New(sandbox.Options{Contacts: people, Switches: sandbox.Switches{Anonymous: -1}})
 	server := httptest.NewServer(s)
 	defer server.Close()
 	defer server.CloseClientConnections()
