@@ -2,7 +2,6 @@ package poll
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -146,31 +145,42 @@ func (f *flow) take(now time.Time) (*part, time.Duration) {
 		p = &part{page: pg, to: pg.Len}
 	}
 	if p != nil {
-		f.isolation.sent(p)
+		f.isolation.sent(p, now)
 	}
 	return p, wait
 }
 
-// settle takes the outcome of a batch. It is delivered only if the outcome is nil: what a
-// service.BatchError says of single messages is not used, since Benthos mixes up their
-// indexes where processors split, group or filter a batch.
+// settle takes the outcome of a batch. Only whether it is nil counts: what a
+// service.BatchError says of single messages is not used.
 func (f *flow) settle(p *part, err error, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer f.changed.notify()
 	if err != nil {
-		f.isolation.nacked(p, isPartial(err, p.size()), now)
-		return
+		f.isolation.nacked(p, now)
+	} else {
+		f.isolation.acked(p, now)
 	}
-	f.isolation.acked(p)
-	p.page.left -= p.to - p.from
-	f.commit()
+	f.deliver(now)
+	if err == nil && len(f.isolation.held) > 0 {
+		time.AfterFunc(doubtWindow, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.deliver(time.Now())
+			f.changed.notify()
+		})
+	}
 }
 
-// isPartial reports whether an error says that some of so many messages were delivered.
-func isPartial(err error, messages int) bool {
-	batchErr, ok := errors.AsType[*service.BatchError](err)
-	return ok && batchErr.IndexedErrors() > 0 && batchErr.IndexedErrors() < messages
+// deliver takes what is out of doubt for delivered, under the lock.
+func (f *flow) deliver(now time.Time) {
+	sure := f.isolation.delivered(now)
+	for _, p := range sure {
+		p.page.left -= p.size()
+	}
+	if len(sure) > 0 {
+		f.commit()
+	}
 }
 
 // commit commits the pages up to the first one that is not delivered, under the lock.
@@ -210,6 +220,11 @@ func (f *flow) wakeStore() {
 // awaitDelivered waits until no page is in flight.
 func (f *flow) awaitDelivered(ctx context.Context) error {
 	return f.await(ctx, func() bool { return len(f.pages) == 0 })
+}
+
+// awaitSure waits until no acknowledgement is in doubt.
+func (f *flow) awaitSure(ctx context.Context) error {
+	return f.await(ctx, func() bool { return len(f.isolation.held) == 0 })
 }
 
 // end has reads end.

@@ -6,28 +6,23 @@ import (
 )
 
 const (
-	// splitInto is how many parts a rejected batch is read again in.
+	// splitInto is how many parts a rejected batch is sent again in.
 	splitInto = 8
 
-	// holdPatience is how long a rejected part waits to be alone in flight, and then has
-	// everything else wait. An output that gathers batches without a period never
-	// answers before it has enough.
-	holdPatience = 3 * time.Second
+	// doubtWindow is how close to a rejection an acknowledgement is in doubt.
+	doubtWindow = 100 * time.Millisecond
 
-	// maxParallel is how many rejected parts are in flight where each has an outcome of
-	// its own, and fewParallel how many small ones are while that is not known.
-	maxParallel  = 64
-	fewParallel  = 4
-	smallPart    = 2
-	togetherNack = 3 // so many rejections at once look like one
-	aloneAfter   = 8 // parts that are sent alone then
+	// A rejected part waits for so long to be alone in flight, and then has everything
+	// else wait: twice as long as the last one took, within these bounds. An output that
+	// gathers batches without a period never answers before it has enough.
+	leastPatience = 3 * time.Second
+	mostPatience  = 30 * time.Second
 
 	// A sink that rejects so many times in a row seems to be away: it is probed with one
-	// part after another, which are not split for that.
-	outageNacks = 6
-	probeFirst  = 100 * time.Millisecond
+	// message after another, ever more seldom, and the parts stay as they are.
+	outageNacks = 10
+	probeFirst  = 20 * time.Millisecond
 	probeLast   = time.Minute
-	probesWhole = 3 // of one part, before it is split after all
 
 	// A single message that is rejected again and again waits for longer each time.
 	singleFirst = 10 * time.Millisecond
@@ -41,36 +36,46 @@ type part struct {
 
 	nacks   int       // since it has its size
 	due     time.Time // not before
-	sent    int       // when it was sent, in sends
-	crowded bool      // it was not alone in flight
+	sent    int       // when it was sent, in steps
+	sentAt  time.Time
+	crowded bool // it was not alone in flight
+
+	acked   int       // when it was acknowledged, in steps
+	ackedAt time.Time // likewise
 }
 
 func (p *part) size() int { return p.to - p.from }
 
-// isolation decides what becomes of batches that were rejected: which part is sent when,
-// and beside what. It is pure: no I/O, no clock.
+// isolation decides what becomes of batches that were rejected, and which acknowledgements
+// are to be believed. It is pure: no I/O, no clock.
 //
 // A rejected batch says only that not everything in it was delivered. So all of it is sent
 // again, in eighths, then in eighths of those that are rejected: what is good settles
-// soon, and what is rejected for its content ends alone. Two things stand in the way. An
-// output may gather several batches into one, and reject them all for one message: so a
-// part is sent alone in flight until it is seen that each has an outcome of its own. And
-// where the sink is away everything is rejected: then one part probes it.
+// soon, and what is rejected for its content ends alone.
+//
+// Whatever gathers several batches into one, be it an output, a broker or an input around
+// this one, acknowledges each of them by the indexes of the messages that failed. Benthos
+// mixes these up behind processors that change the form of a batch, so that a batch may be
+// acknowledged in place of another. All of them are answered at once, though: an
+// acknowledgement that comes close to the rejection of a batch that was in flight with it is
+// in doubt, and that batch is sent again too. And a part that was rejected or in doubt is
+// sent alone, so that what it is answered is about itself.
+//
+// Where the sink is away everything is rejected: then one part probes it.
 type isolation struct {
-	waiting []*part // that were rejected; the next to go stand first
-	flying  []*part // everything in flight
+	waiting []*part // to be sent again; the next to go stand first
+	flying  []*part // in flight
+	held    []*part // acknowledged, and not yet out of doubt
 
-	sends       int
-	independent bool // outcomes do not depend on what else is in flight
-	together    int  // rejections in a row of what was not alone
-	crowdedNack int  // when the last of these came, in sends
-	aloneNext   int  // so many parts are sent alone, whatever their size
-
-	failing    int       // rejections in a row, each of what was sent after the one before
-	failedAt   int       // when the last of these came, in sends
-	gate       time.Time // nothing is sent again before
-	blocked    time.Time // since when a part waits to be alone
-	aloneUntil time.Time // while a part is alone in flight
+	steps     int // sends and outcomes so far
+	patience  time.Duration
+	nackedAt  time.Time // of the last rejection
+	nackStep  int       // likewise, in steps
+	nackCount int       // rejections in a row, each of what was sent after the one before
+	countedAt int       // when the last of these came, in steps
+	gate      time.Time // nothing is sent again before
+	blocked   time.Time // since when a part waits to be alone
+	alone     time.Time // until when new pages wait for a part that is in flight
 }
 
 // next returns the part to send now, if any. Otherwise hold says that new pages have to
@@ -78,26 +83,39 @@ type isolation struct {
 func (s *isolation) next(now time.Time) (p *part, hold bool, wait time.Duration) {
 	i, wait := s.due(now)
 	if i < 0 {
-		if len(s.flying) > 0 && now.Before(s.aloneUntil) {
-			return nil, true, earlier(wait, s.aloneUntil.Sub(now))
+		if len(s.flying) > 0 && now.Before(s.alone) {
+			return nil, true, earlier(wait, s.alone.Sub(now))
 		}
 		return nil, false, wait
 	}
-	p = s.waiting[i]
-	if len(s.flying) >= s.window(p) {
+	patience := max(s.patience, leastPatience)
+	if len(s.flying) > 0 {
 		if s.blocked.IsZero() {
 			s.blocked = now
 		}
-		if left := holdPatience - now.Sub(s.blocked); left > 0 {
-			return nil, !s.independent, left
+		if left := patience - now.Sub(s.blocked); left > 0 {
+			return nil, true, left
 		}
 	}
 	s.blocked = time.Time{}
-	s.waiting = slices.Delete(s.waiting, i, i+1)
-	if !s.independent {
-		s.aloneUntil = now.Add(holdPatience)
+	s.alone = now.Add(patience)
+	return s.take(i), false, 0
+}
+
+// take removes the part to send from those that wait. In an outage it is one message of
+// the first part that has more: one that was not tried by itself, for those that were may
+// all be rejected for their content.
+func (s *isolation) take(i int) *part {
+	if s.nackCount > outageNacks {
+		if i := slices.IndexFunc(s.waiting, func(p *part) bool { return p.size() > 1 }); i >= 0 {
+			p := s.waiting[i]
+			p.from++
+			return &part{page: p.page, from: p.from - 1, to: p.from}
+		}
 	}
-	return p, false, 0
+	p := s.waiting[i]
+	s.waiting = slices.Delete(s.waiting, i, i+1)
+	return p
 }
 
 // due returns the first part that may be sent, or -1 and how long to wait for one.
@@ -126,24 +144,10 @@ func earlier(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// window is how many batches may be in flight with a part.
-func (s *isolation) window(p *part) int {
-	switch {
-	case s.failing > outageNacks:
-		return 1
-	case s.independent:
-		return maxParallel
-	case p.size() <= smallPart && s.aloneNext == 0:
-		return fewParallel
-	default:
-		return 1
-	}
-}
-
-// sent takes note of a batch that is handed out, new or not.
-func (s *isolation) sent(p *part) {
-	s.sends++
-	p.sent = s.sends
+// sent records a batch that is handed out, new or not.
+func (s *isolation) sent(p *part, now time.Time) {
+	s.steps++
+	p.sent, p.sentAt = s.steps, now
 	s.flying = append(s.flying, p)
 	p.crowded = len(s.flying) > 1
 	if p.crowded {
@@ -151,58 +155,78 @@ func (s *isolation) sent(p *part) {
 			other.crowded = true
 		}
 	}
-	if s.aloneNext > 0 {
-		s.aloneNext--
-	}
 }
 
-func (s *isolation) landed(p *part) {
+func (s *isolation) landed(p *part, now time.Time) {
+	s.steps++
 	if i := slices.Index(s.flying, p); i >= 0 {
 		s.flying = slices.Delete(s.flying, i, i+1)
 	}
-}
-
-// acked takes note of a batch that was delivered.
-func (s *isolation) acked(p *part) {
-	s.landed(p)
-	s.failing, s.gate = 0, time.Time{}
-	if p.crowded {
-		if s.crowdedNack > p.sent { // while it was in flight
-			s.independent = true
-		}
-		s.together = 0
+	if !p.crowded {
+		s.patience = min(2*now.Sub(p.sentAt), mostPatience)
 	}
 }
 
-// nacked takes note of a batch that was rejected. Partial says that some of its messages
-// were not.
-func (s *isolation) nacked(p *part, partial bool, now time.Time) {
-	s.landed(p)
-	s.sends++ // an instant of its own
+// acked records a batch that was acknowledged. It counts as delivered once delivered
+// returns it.
+func (s *isolation) acked(p *part, now time.Time) {
+	s.landed(p, now)
+	s.nackCount, s.gate = 0, time.Time{}
+	p.acked, p.ackedAt = s.steps, now
+	if s.nackStep > p.sent && now.Sub(s.nackedAt) < doubtWindow {
+		s.doubt(p)
+		return
+	}
+	s.held = append(s.held, p)
+}
+
+// doubt has a batch be sent again that may have been acknowledged in place of another.
+func (s *isolation) doubt(p *part) {
+	p.due = time.Time{}
+	s.waiting = append(s.waiting, p)
+}
+
+// delivered returns the batches that are out of doubt: nothing that was in flight with them
+// can be rejected any more, or would have been by now.
+func (s *isolation) delivered(now time.Time) []*part {
+	if len(s.held) == 0 {
+		return nil
+	}
+	oldest := s.steps + 1 // that is in flight
+	for _, p := range s.flying {
+		oldest = min(oldest, p.sent)
+	}
+	var sure []*part
+	s.held = slices.DeleteFunc(s.held, func(p *part) bool {
+		if oldest > p.acked || now.Sub(p.ackedAt) >= doubtWindow {
+			sure = append(sure, p)
+			return true
+		}
+		return false
+	})
+	return sure
+}
+
+// nacked records a batch that was rejected.
+func (s *isolation) nacked(p *part, now time.Time) {
+	s.landed(p, now)
+	s.nackedAt, s.nackStep = now, s.steps
 	p.nacks++
-	if p.crowded {
-		s.crowdedNack = s.sends
-		if s.together++; s.together >= togetherNack {
-			s.independent, s.aloneNext = false, aloneAfter
+	if p.sent > s.countedAt {
+		s.countedAt = s.steps
+		if s.nackCount++; s.nackCount > outageNacks {
+			s.gate = now.Add(doubled(probeFirst, s.nackCount-outageNacks, probeLast))
 		}
 	}
-	switch {
-	case partial:
-		s.independent, s.aloneNext = true, 0
-		s.failing, s.gate = 0, time.Time{}
-	case p.sent > s.failedAt:
-		s.failedAt = s.sends
-		if s.failing++; s.failing > outageNacks {
-			s.gate = now.Add(doubled(probeFirst, s.failing-outageNacks, probeLast))
+	s.held = slices.DeleteFunc(s.held, func(other *part) bool {
+		together := p.sent < other.acked && now.Sub(other.ackedAt) < doubtWindow
+		if together {
+			s.doubt(other)
 		}
-	}
-	s.again(p, partial, now)
-}
-
-// again has a rejected batch wait to be sent again, whole or in parts.
-func (s *isolation) again(p *part, partial bool, now time.Time) {
-	blamed := partial || s.independent || !p.crowded || p.nacks > 1
-	away := s.failing > outageNacks && p.nacks < probesWhole
+		return together
+	})
+	blamed := !p.crowded || p.nacks > 1
+	away := s.nackCount > outageNacks
 	switch {
 	case p.size() == 1:
 		p.due = now.Add(doubled(singleFirst, p.nacks, singleLast))

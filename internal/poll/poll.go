@@ -193,6 +193,7 @@ func (in *Input) Close(ctx context.Context) error {
 	case <-in.done:
 	case <-ctx.Done():
 	}
+	_ = in.flow.awaitSure(ctx) // a moment
 	err := in.store.close(ctx)
 	if err != nil {
 		// Benthos drops the error of a Close.
