@@ -56,7 +56,7 @@ fallback:
       backoff: { initial_interval: 1ms, max_interval: 1ms }
       %s
   - collect: {}
-`, server.URL, strings.ReplaceAll(conf, "\n", "\n      "))))
+`, server.URL+"/api2", strings.ReplaceAll(conf, "\n", "\n      "))))
 	push, err := b.AddBatchProducerFunc()
 	require.NoError(t, err)
 	stream, err := b.Build()
@@ -198,7 +198,7 @@ func TestInputThatRetriesPartsLosesNoRequest(t *testing.T) {
 logger: { level: OFF }
 input: { topic: {} }
 output: { wisepops_privacy_delete: { api_key: demo, base_url: %q } }
-`, server.URL)))
+`, server.URL+"/api2")))
 	stream, err := b.Build()
 	require.NoError(t, err)
 	require.NoError(t, stream.Run(t.Context()))

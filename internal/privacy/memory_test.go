@@ -211,7 +211,7 @@ func newDeleter(t *testing.T, s *sandbox.Service, conf string) *Deleter {
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	spec := service.NewConfigSpec().Field(apiconfig.KeyField()).Fields(Fields()...).Fields(apiconfig.TransportFields()...)
-	parsed, err := spec.ParseYAML("api_key: demo\nmax_retries: 0\nbase_url: "+server.URL+"\n"+conf, nil)
+	parsed, err := spec.ParseYAML("api_key: demo\nmax_retries: 0\nbase_url: "+server.URL+"/api2\n"+conf, nil)
 	require.NoError(t, err)
 	d, err := New(parsed, service.MockResources())
 	require.NoError(t, err)
