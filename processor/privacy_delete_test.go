@@ -83,6 +83,41 @@ func TestReceipt(t *testing.T) {
 	require.Zero(t, s.Len())
 }
 
+// Receipts of requests that share a call have each their own time.
+func TestReceiptsTellWhenTheRequestWasMade(t *testing.T) {
+	s := sandbox.New(sandbox.Options{})
+	begun := time.Now().UTC().Truncate(time.Millisecond)
+	batch := erase(t, s, "", `{"email":"zoe@example.com","requested_at":"2026-01-31T11:00:00+01:00"}`,
+		`{"email":"zoe@example.com","requested_at":"2026-01-30 10:00:00"}`,
+		`{"email":"zoe@example.com","requested_at":"soon"}`, `{"email":"zoe@example.com","requested_at":null}`, `{"email":"zoe@example.com"}`)
+	require.Equal(t, 1, s.Calls().Total)
+	assert.Equal(t, "2026-01-31T10:00:00.000Z", content(t, batch[0])["requested_at"])
+	assert.Equal(t, "2026-01-30T10:00:00.000Z", content(t, batch[1])["requested_at"])
+	assert.Nil(t, content(t, batch[2])["requested_at"])
+	for _, msg := range batch[3:] {
+		text, ok := content(t, msg)["requested_at"].(string)
+		require.True(t, ok)
+		at, err := time.Parse(time.RFC3339, text)
+		require.NoError(t, err)
+		assert.WithinRange(t, at, begun, time.Now())
+	}
+	receipt := content(t, erase(t, s, `requested_at: ${! meta("n") }-01-01T00:00:00Z`, `{"email":"zoe@example.com"}`)[0])
+	assert.Nil(t, receipt["requested_at"])
+	receipt = content(t, erase(t, s, `requested_at: 202${! meta("n") }-01-01T00:00:00Z`, `{"email":"zoe@example.com"}`)[0])
+	assert.Equal(t, "2020-01-01T00:00:00.000Z", receipt["requested_at"])
+}
+
+func TestMessageThatIsNoObjectSaysSo(t *testing.T) {
+	s := sandbox.New(sandbox.Options{})
+	for i, msg := range erase(t, s, "", `zoe@example.com`, `"zoe@example.com"`, `["zoe@example.com"]`, `42`, `null`, ``) {
+		require.EqualError(t, msg.GetError(), "the message is not a JSON object", i)
+	}
+	require.ErrorContains(t, erase(t, s, "", `{}`)[0].GetError(), "names nobody")
+	require.Zero(t, s.Calls().Total)
+	// A mapping may make do with other messages.
+	require.NoError(t, erase(t, s, `email: ${! content() }`+"\nphone: ''", `zoe@example.com`)[0].GetError())
+}
+
 func TestReceiptKeyAndIdentity(t *testing.T) {
 	s := sandbox.New(sandbox.Options{})
 	receipt := content(t, erase(t, s, "receipt_key: audit\ninclude_identity: true\ndry_run: true", `{"email":"zoe@example.com"}`)[0])

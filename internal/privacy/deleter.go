@@ -1,3 +1,5 @@
+// Package privacy deletes people's data on request: what the output and the
+// processor wisepops_privacy_delete have in common.
 package privacy
 
 import (
@@ -11,6 +13,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
+	"github.com/wisepops-connect/wisepops-connect/internal/identity"
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
@@ -27,8 +30,11 @@ const (
 // ErrorNotes returns the section of a component's page about its errors.
 func ErrorNotes() string { return apiconfig.ErrorNotes(errorNotes) }
 
-const errorNotes = `- 'the message names nobody': 'email' and 'phone' are both empty for this message. No call was made; look at the mapping of these fields.
+const errorNotes = `- 'the message is not a JSON object': it has no fields for 'email' and 'phone' to be mapped from. No call was made; look at what is in front of the component.
+- 'the message names nobody': 'email' and 'phone' are both empty for this message. No call was made; look at the mapping of these fields.
 - 'email is not one email address', 'phone is not …': what the message names cannot be read. No call was made, since half a deletion would pass for a whole one: have a person look at the request.
+- 'phone can be read as more than one number', 'phone may be a number of …, or an international one without its +': the text says two numbers, and the wrong one may be another person's. No call was made: ask for the number with its '+'.
+- 'phone has a prefix behind its country code …': as in '+44 07700', where neither reading is a number. No call was made.
 - 'phone is not international …, and there is no default_country': set 'default_country', or have numbers sent with their '+'.
 - 'not tried, since the last call failed': the API is away or refuses the key, as the error behind it says. One message is tried after the time that it names; the others fail at once.
 `
@@ -38,13 +44,13 @@ const errorNotes = `- 'the message names nobody': 'email' and 'phone' are both e
 func Fields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewInterpolatedStringField(fieldEmail).
-			Description("The email address of the person. It is trimmed, and may begin with `mailto:`. Empty where the phone alone is known.").
+			Description("The email address of the person, read as `wisepops_contact` reads it: it may follow `mailto:` or stand in angle brackets behind a name, and is asked for in lower case. Empty where the phone alone is known.").
 			Default(`${! this.email.or("") }`),
 		service.NewInterpolatedStringField(fieldPhone).
-			Description("The phone of the person, which becomes E.164. International numbers begin with `+` or `00`. Empty where the email alone is known. With both, records that have either are deleted.").
+			Description("The phone of the person, which becomes E.164 as `wisepops_contact` reads it. International numbers begin with `+` or `00`. Empty where the email alone is known. With both, records that have either are deleted.").
 			Default(`${! this.phone.or("") }`),
 		service.NewStringField(fieldDefaultCountry).
-			Description("How to read a national phone number: a country as two letters of ISO 3166. Without one, national numbers are errors.").
+			Description("How to read a national phone number: a country as two letters of ISO 3166 (`UK` and `EL` are read too). Without one, national numbers are errors.").
 			Default("").
 			Example("FR"),
 		service.NewBoolField(fieldDryRun).
@@ -63,6 +69,7 @@ type Outcome struct {
 	Deleted     int // records
 	RequestedAt time.Time
 	CompletedAt time.Time
+	Repeated    bool // it was erased shortly before, and no call was made
 }
 
 // Deleter reads whom messages are about, and deletes their data.
@@ -99,7 +106,7 @@ func New(conf *service.ParsedConfig, mgr *service.Resources) (d *Deleter, err er
 	if d.country, err = conf.FieldString(fieldDefaultCountry); err != nil {
 		return nil, err
 	}
-	if err := CheckCountry(d.country); err != nil {
+	if err := identity.CheckCountry(d.country); err != nil {
 		return nil, fmt.Errorf("%s: %w", fieldDefaultCountry, err)
 	}
 	if d.DryRun, err = conf.FieldBool(fieldDryRun); err != nil {
@@ -135,13 +142,10 @@ func (d *Deleter) DeleteOnce(ctx context.Context, batch service.MessageBatch, me
 		if d.DryRun {
 			return d.call(ctx, who)
 		}
-		repeated, err := memory.once(ctx, who, func() error {
+		o.Repeated, err = memory.once(ctx, who, func() error {
 			o, err = d.call(ctx, who)
 			return err
 		})
-		if repeated && err == nil {
-			d.counts.Incr(1, "repeated")
-		}
 		return o, err
 	})
 	var first error
@@ -162,7 +166,7 @@ func (d *Deleter) each(ctx context.Context, batch service.MessageBatch, erase fu
 	outcomes, errs := make([]Outcome, len(batch)), make([]error, len(batch))
 	people := map[wisepops.Identity][]int{}
 	for i := range batch {
-		who, err := d.identity(batch, i)
+		who, err := d.read(batch, i)
 		if err != nil {
 			d.counts.Incr(1, "unreadable")
 			errs[i] = err
@@ -174,6 +178,7 @@ func (d *Deleter) each(ctx context.Context, batch service.MessageBatch, erase fu
 	for who, messages := range people {
 		calls.Go(func() {
 			outcome, err := erase(ctx, who)
+			d.counts.Incr(int64(len(messages)), d.status(&outcome, err))
 			for _, i := range messages {
 				outcomes[i], errs[i] = outcome, err
 			}
@@ -183,23 +188,54 @@ func (d *Deleter) each(ctx context.Context, batch service.MessageBatch, erase fu
 	return outcomes, errs
 }
 
-func (d *Deleter) identity(batch service.MessageBatch, i int) (who wisepops.Identity, err error) {
+var errNotObject = errors.New("the message is not a JSON object")
+
+// read reads whom a message is about.
+func (d *Deleter) read(batch service.MessageBatch, i int) (who wisepops.Identity, err error) {
 	email, err := batch.TryInterpolatedString(i, d.email)
 	if err != nil {
-		return who, fmt.Errorf("%s cannot be read from the message", fieldEmail) // its error may quote the message
+		return who, unreadable(batch[i], fieldEmail) // its error may quote the message
 	}
 	phone, err := batch.TryInterpolatedString(i, d.phone)
 	if err != nil {
-		return who, fmt.Errorf("%s cannot be read from the message", fieldPhone)
+		return who, unreadable(batch[i], fieldPhone)
 	}
-	return ReadIdentity(email, phone, d.country)
+	if identity.Clean(email) == "" && identity.Clean(phone) == "" && !isObject(batch[i]) {
+		return who, errNotObject
+	}
+	return identity.Read(email, phone, d.country)
+}
+
+func unreadable(msg *service.Message, field string) error {
+	if !isObject(msg) {
+		return errNotObject
+	}
+	return fmt.Errorf("%s cannot be read from the message", field)
+}
+
+func isObject(msg *service.Message) bool {
+	v, err := msg.AsStructured()
+	_, ok := v.(map[string]any)
+	return err == nil && ok
+}
+
+// status is the label of a message in the metrics.
+func (d *Deleter) status(o *Outcome, err error) string {
+	switch {
+	case err != nil:
+		return "error"
+	case o.Repeated:
+		return "repeated"
+	case d.DryRun:
+		return "dry_run"
+	}
+	return "deleted"
 }
 
 func (d *Deleter) call(ctx context.Context, who wisepops.Identity) (o Outcome, err error) {
 	o = Outcome{Who: who, RequestedAt: time.Now()}
 	if d.DryRun {
 		o.CompletedAt = o.RequestedAt
-		d.counts.Incr(1, "dry_run")
 		return o, nil
 	}
 	select {
@@ -212,7 +248,6 @@ func (d *Deleter) call(ctx context.Context, who wisepops.Identity) (o Outcome, e
 		client := d.client
 		probing, done, err := d.outage.enter(ctx)
 		if err != nil {
-			d.counts.Incr(1, "error")
 			return o, err
 		}
 		if probing {
@@ -227,10 +262,8 @@ func (d *Deleter) call(ctx context.Context, who wisepops.Identity) (o Outcome, e
 		if apiErr, ok := errors.AsType[*wisepops.APIError](err); ok && apiErr.RetryAfter > d.patience && attempt < d.retries {
 			continue
 		}
-		d.counts.Incr(1, "error")
 		return o, fmt.Errorf("deleting data: %w", err)
 	}
 	o.CompletedAt = time.Now()
-	d.counts.Incr(1, "deleted")
 	return o, nil
 }
