@@ -110,20 +110,28 @@ func isHump(runes []rune, i int) bool {
 	return unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])
 }
 
-// nameFields gives each field, sorted by key, a name that is not taken, and
-// takes it. A name that several keys have goes to the first of them; the next get
-// _2, _3 and so on, except names that are another key's own.
-func nameFields(fields []contactField, taken map[string]bool, flatten bool) {
-	// An earlier list's names count as given away already, so only here can a
-	// field both have a right to a name and not be the first to get it.
+// nameFields gives each field a name of its own. A key that is a name already has it;
+// of the others, the first in the order of fields. The next get _2, _3 and so on,
+// except names that are another key's own. A name among columns gets a prefix.
+func nameFields(fields []contactField, columns []string) {
 	own := make(map[string]bool, len(fields))
 	for i, f := range fields {
-		if flatten && slices.Contains(contactColumns, f.name) {
+		if slices.Contains(columns, f.name) {
 			fields[i].name = clashPrefix + f.name
 		}
 		own[fields[i].name] = true
 	}
+	taken := make(map[string]bool, len(fields))
+	named := make([]bool, len(fields))
+	for i, f := range fields {
+		if f.key == f.name && !taken[f.name] {
+			taken[f.name], named[i] = true, true
+		}
+	}
 	for i := range fields {
+		if named[i] {
+			continue
+		}
 		base := fields[i].name
 		for n := 2; taken[fields[i].name] || own[fields[i].name] && fields[i].name != base; n++ {
 			fields[i].name = base + "_" + strconv.Itoa(n)

@@ -70,7 +70,7 @@ func TestSnakeCaseIsIdempotentAndFitForAColumn(t *testing.T) {
 	})
 }
 
-func TestNamesThatClashAreNumberedInKeyOrder(t *testing.T) {
+func TestNamesThatClashAreNumbered(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		keys    []string
@@ -78,22 +78,29 @@ func TestNamesThatClashAreNumberedInKeyOrder(t *testing.T) {
 		want    map[string]string
 	}{
 		{
-			name: "first in byte order keeps the name",
-			keys: []string{"FIRST NAME", "First name", "first-name", "first_name"},
-			want: map[string]string{
-				"FIRST NAME": "first_name", "First name": "first_name_2",
-				"first-name": "first_name_3", "first_name": "first_name_4",
-			},
+			name: "the first in byte order has the name",
+			keys: []string{"FIRST NAME", "First name", "first-name"},
+			want: map[string]string{"FIRST NAME": "first_name", "First name": "first_name_2", "first-name": "first_name_3"},
+		},
+		{
+			name: "a key that is the name keeps it",
+			keys: []string{"FIRST NAME", "First name", "first_name"},
+			want: map[string]string{"FIRST NAME": "first_name_2", "First name": "first_name_3", "first_name": "first_name"},
+		},
+		{
+			name: "in other scripts too",
+			keys: []string{"Имя", "имя"},
+			want: map[string]string{"Имя": "имя_2", "имя": "имя"},
 		},
 		{
 			name: "a number that is a key's own name is passed over",
 			keys: []string{"A", "a", "a_2"},
-			want: map[string]string{"A": "a", "a": "a_3", "a_2": "a_2"},
+			want: map[string]string{"A": "a_3", "a": "a", "a_2": "a_2"},
 		},
 		{
 			name: "own names clash too",
 			keys: []string{"A 2", "a", "a_2"},
-			want: map[string]string{"A 2": "a_2", "a": "a", "a_2": "a_2_2"},
+			want: map[string]string{"A 2": "a_2_2", "a": "a", "a_2": "a_2"},
 		},
 		{
 			name: "nameless keys",
@@ -110,17 +117,17 @@ func TestNamesThatClashAreNumberedInKeyOrder(t *testing.T) {
 			keys:    []string{"City", "Email", "Fields", "IP", "field_email"},
 			flatten: true,
 			want: map[string]string{
-				"City": "city", "Email": "field_email", "Fields": "field_fields",
-				"IP": "field_ip", "field_email": "field_email_2",
+				"City": "city", "Email": "field_email_2", "Fields": "field_fields",
+				"IP": "field_ip", "field_email": "field_email",
 			},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fields := make([]contactField, 0, len(tc.keys))
 			for _, key := range tc.keys {
-				fields = append(fields, newContactField(key, nil))
+				fields = append(fields, (&contactOptions{}).newField(key, nil))
 			}
-			nameFields(fields, map[string]bool{}, tc.flatten)
+			nameFields(fields, (&contactOptions{flatten: tc.flatten}).topNames())
 
 			got := map[string]string{}
 			for _, f := range fields {

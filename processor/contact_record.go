@@ -11,11 +11,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/Jeffail/gabs/v2"
-	"github.com/nyaruka/phonenumbers"
 
+	"github.com/wisepops-connect/wisepops-connect/internal/identity"
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
@@ -31,6 +30,14 @@ const (
 	colEmail       = "email"
 	colPhone       = "phone"
 	colFields      = "fields"
+
+	// Columns of options.
+	colEventInferred = "event_inferred"
+	colWebsite       = "website"
+
+	eventEmail  = "email"
+	eventPhone  = "phone"
+	eventSurvey = "survey"
 )
 
 // collectedAtLayout is RFC 3339 with three fraction digits, for UTC times only.
@@ -51,21 +58,11 @@ var (
 	contactMembers = []string{
 		colCollectedAt, colWisepopID, colFormSession, colIP, colCountryCode, colFields,
 	}
-
-	// emailNames and phoneNames are the snake_case names of the fields that are
-	// read as an email or a phone, the best first.
-	emailNames = []string{colEmail, "e_mail", "email_address", "e_mail_address"}
-	phoneNames = []string{
-		colPhone, "phone_number", "telephone", "telephone_number", "tel",
-		"mobile", "mobile_phone", "mobile_number",
-	}
 )
 
-// contactOptions is read only once built: all messages share it.
-type contactOptions struct {
-	drop, hash map[string]bool
-	flatten    bool
-}
+// contactOrigin is what a message tells of its contact besides the content; empty is
+// unknown.
+type contactOrigin struct{ id, event, website string }
 
 // contactField is something of a contact that may end up in `fields`.
 type contactField struct {
@@ -77,10 +74,10 @@ type contactField struct {
 
 // normalise builds the record of one contact. It reads contact without changing
 // it, though the record shares nested values with it, and has no error: what a
-// column cannot hold stays in `fields`. An empty id or event is unknown.
-func normalise(contact map[string]any, id, event string, opts contactOptions) map[string]any {
+// column cannot hold stays in `fields`.
+func normalise(contact map[string]any, origin contactOrigin, opts contactOptions) map[string]any {
 	doc := gabs.Wrap(contact)
-	own := readFields(doc.S(colFields))
+	own := opts.readFields(doc.S(colFields))
 	var others []contactField
 	if raw := doc.S(colFields).Data(); !isObject(raw) && !isEmptyFields(raw) {
 		others = append(others, contactField{key: colFields, name: colFields, value: raw})
@@ -97,31 +94,37 @@ func normalise(contact map[string]any, id, event string, opts contactOptions) ma
 	}
 
 	record := make(map[string]any, len(contactColumns)+len(own))
-	record[colContactID] = readText(id)
+	record[colContactID] = readText(origin.id)
 	record[colCollectedAt] = member(colCollectedAt, readCollectedAt)
 	record[colWisepopID] = member(colWisepopID, readWisepopID)
-	record[colEvent] = readText(event)
+	record[colEvent] = readText(origin.event)
 	record[colFormSession] = member(colFormSession, readText)
 	record[colIP] = member(colIP, readText)
 	record[colCountryCode] = member(colCountryCode, readCountry)
 	country, _ := record[colCountryCode].(string)
+	if opts.hasWebsite {
+		record[colWebsite] = readText(origin.website)
+	}
 
 	for _, key := range slices.Sorted(maps.Keys(contact)) {
 		if !slices.Contains(contactMembers, key) {
-			others = append(others, newContactField(key, contact[key]))
+			others = append(others, opts.newField(key, contact[key]))
 		}
 	}
 
 	var email, phone any
 	for _, fields := range []*[]contactField{&own, &others} {
 		if email == nil {
-			email, *fields = takeEmail(*fields)
+			email, *fields = takeEmail(*fields, opts.emails())
 		}
 		if phone == nil {
-			phone, *fields = takePhone(*fields, country)
+			phone, *fields = takePhone(*fields, opts.phones(), country)
 		}
 	}
 	record[colEmail], record[colPhone] = email, phone
+	if opts.inferEvent {
+		record[colEventInferred] = inferEvent(record, own)
+	}
 
 	for column := range opts.hash {
 		if value := record[column]; value != nil {
@@ -140,17 +143,11 @@ func normalise(contact map[string]any, id, event string, opts contactOptions) ma
 		rest = make(map[string]any, len(own)+len(others))
 		record[colFields] = rest
 	}
-	taken := make(map[string]bool, len(own)+len(others))
-	for _, fields := range [][]contactField{own, others} {
-		nameFields(fields, taken, opts.flatten)
-		for _, f := range fields {
-			switch {
-			case opts.drop[f.column]:
-			case opts.hash[f.column] && f.value != nil:
-				rest[f.name] = sha256Hex(f.normalised())
-			default:
-				rest[f.name] = f.value
-			}
+	fields := append(own, others...)
+	nameFields(fields, opts.topNames())
+	for _, f := range fields {
+		if value, keep := opts.conceal(f, country); keep {
+			rest[f.name] = value
 		}
 	}
 	return record
@@ -158,11 +155,11 @@ func normalise(contact map[string]any, id, event string, opts contactOptions) ma
 
 // readFields lists the members of the contact's `fields` in the order of their
 // keys; none where it is not an object (PHP writes an empty object as []).
-func readFields(fields *gabs.Container) []contactField {
+func (o *contactOptions) readFields(fields *gabs.Container) []contactField {
 	children := fields.ChildrenMap()
 	list := make([]contactField, 0, len(children))
 	for key, child := range children {
-		list = append(list, newContactField(key, child.Data()))
+		list = append(list, o.newField(key, child.Data()))
 	}
 	slices.SortFunc(list, func(a, b contactField) int { return cmp.Compare(a.key, b.key) })
 	return list
@@ -176,104 +173,6 @@ func isObject(v any) bool {
 func isEmptyFields(v any) bool {
 	list, isList := v.([]any)
 	return isBlank(v) || isList && len(list) == 0
-}
-
-func newContactField(key string, value any) contactField {
-	f := contactField{key: key, name: snakeCase(key), value: value}
-	switch {
-	case slices.Contains(emailNames, f.name):
-		f.column = colEmail
-	case slices.Contains(phoneNames, f.name):
-		f.column = colPhone
-	}
-	return f
-}
-
-// normalised is the value as its column would hold it, as far as that can be
-// said of any value.
-func (f contactField) normalised() any {
-	s, ok := f.value.(string)
-	switch {
-	case !ok:
-		return f.value
-	case f.column == colEmail:
-		return strings.ToLower(strings.TrimSpace(s))
-	}
-	return strings.TrimSpace(s)
-}
-
-// takeEmail returns the contact's email, or nil, and the other fields.
-func takeEmail(fields []contactField) (any, []contactField) {
-	for _, i := range candidates(fields, emailNames) {
-		f := fields[i]
-		text, isText := f.value.(string)
-		text = strings.ToLower(strings.TrimSpace(text))
-		isEmailKey := strings.EqualFold(strings.TrimSpace(f.key), colEmail)
-		if !isText || text == "" || !isEmailKey && !strings.Contains(text, "@") {
-			continue
-		}
-		return text, slices.Delete(fields, i, i+1)
-	}
-	return nil, fields
-}
-
-// takePhone returns the contact's phone in E.164, or nil, and the other fields.
-// A phone whose text says more than its number stays among these.
-func takePhone(fields []contactField, country string) (any, []contactField) {
-	for _, i := range candidates(fields, phoneNames) {
-		text, _ := readText(fields[i].value).(string)
-		if _, isText := fields[i].value.(string); !isText && strings.ContainsAny(text, "-.eE") {
-			continue // a fraction or an exponent: its digits are not a number's
-		}
-		phone := readPhone(text, country)
-		if phone == "" {
-			continue
-		}
-		if strings.ContainsFunc(text, isNotPhoneRune) {
-			return phone, fields
-		}
-		return phone, slices.Delete(fields, i, i+1)
-	}
-	return nil, fields
-}
-
-// candidates lists the indexes of the fields that have one of names, in the
-// order of names, a key that is the first of names before all others.
-func candidates(fields []contactField, names []string) []int {
-	var found []int
-	for i, f := range fields {
-		if slices.Contains(names, f.name) {
-			found = append(found, i)
-		}
-	}
-	rank := func(i int) int {
-		if fields[i].key == names[0] {
-			return -1
-		}
-		return slices.Index(names, fields[i].name)
-	}
-	slices.SortStableFunc(found, func(a, b int) int { return cmp.Compare(rank(a), rank(b)) })
-	return found
-}
-
-// readPhone returns text as E.164, or "" where it is no valid number. A country
-// that the library does not know leaves it with international numbers.
-func readPhone(text, country string) string {
-	attempts := []string{text}
-	if rest, ok := strings.CutPrefix(text, "00"); ok {
-		attempts = append(attempts, "+"+rest)
-	}
-	for _, attempt := range attempts {
-		number, err := phonenumbers.Parse(attempt, country)
-		if err == nil && phonenumbers.IsValidNumber(number) {
-			return phonenumbers.Format(number, phonenumbers.E164)
-		}
-	}
-	return ""
-}
-
-func isNotPhoneRune(r rune) bool {
-	return !unicode.IsDigit(r) && !unicode.IsSpace(r) && !unicode.Is(unicode.Pd, r) && !strings.ContainsRune("+＋().", r)
 }
 
 // readText returns text trimmed, a number as its digits, and nil for text that is
@@ -296,7 +195,7 @@ func readText(v any) any {
 
 func readCountry(v any) any {
 	if text, ok := readText(v).(string); ok {
-		return strings.ToUpper(text)
+		return identity.Country(text)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func mustOptions(t testing.TB, drop, hash []string, flatten bool) contactOptions
 // recordOf is the JSON of the record of a contact whose id is "id".
 func recordOf(t testing.TB, raw string, opts contactOptions) string {
 	t.Helper()
-	out, err := json.Marshal(normalise(parseContact(t, raw), "id", "", opts))
+	out, err := json.Marshal(normalise(parseContact(t, raw), contactOrigin{id: "id"}, opts))
 	require.NoError(t, err)
 	return string(out)
 }
@@ -43,7 +43,7 @@ func TestRecordOfADocumentedContact(t *testing.T) {
 		"ip":"127.0.0.1","country_code":"US","form_session":"s-1",
 		"fields":{"email":"Example@Example.com","Gender":"male","City":"New York","Phone":"(212) 555-2368"}}`)
 
-	out, err := json.Marshal(normalise(contact, "0123", "email", contactOptions{}))
+	out, err := json.Marshal(normalise(contact, contactOrigin{id: "0123", event: "email"}, contactOptions{}))
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"contact_id":"0123","collected_at":"2019-10-10T10:10:58.389Z","wisepop_id":12345,
 		"event":"email","form_session":"s-1","ip":"127.0.0.1","country_code":"US",
@@ -96,13 +96,15 @@ func TestColumnsReadWhatTheyCanAndFieldsKeepTheRest(t *testing.T) {
 		{"address in white space", `{"ip":" 203.0.113.9\n"}`, colIP, "203.0.113.9", `{}`},
 		{"address as an object", `{"ip":{"v4":"203.0.113.9"}}`, colIP, nil, `{"ip":{"v4":"203.0.113.9"}}`},
 		{"country in lower case", `{"country_code":" fr "}`, colCountryCode, "FR", `{}`},
+		{"country that is the United Kingdom", `{"country_code":"uk"}`, colCountryCode, "GB", `{}`},
+		{"country that is Greece", `{"country_code":"EL"}`, colCountryCode, "GR", `{}`},
 		{"session as a number", `{"form_session":99}`, colFormSession, "99", `{}`},
 		{"session as a boolean", `{"form_session":true}`, colFormSession, nil, `{"form_session":true}`},
 		{"a member without a column", `{"pageURL":"/a","fields":{"page_url":"/b"}}`, colIP, nil, `{"page_url":"/b","page_url_2":"/a"}`},
 		{"members named as given columns", `{"event":"x","contact_id":"y"}`, colEvent, nil, `{"event":"x","contact_id":"y"}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			record := normalise(parseContact(t, tc.contact), "id", "", contactOptions{})
+			record := normalise(parseContact(t, tc.contact), contactOrigin{id: "id"}, contactOptions{})
 			assert.Equal(t, tc.want, record[tc.column])
 			fields, err := json.Marshal(record[colFields])
 			require.NoError(t, err)
@@ -113,7 +115,7 @@ func TestColumnsReadWhatTheyCanAndFieldsKeepTheRest(t *testing.T) {
 
 func TestDateThatAMappingParsedIsRead(t *testing.T) {
 	at := time.Date(2019, 10, 10, 12, 10, 58, 389_900_000, time.FixedZone("", 2*3600))
-	record := normalise(map[string]any{"collected_at": at}, "id", "", contactOptions{})
+	record := normalise(map[string]any{"collected_at": at}, contactOrigin{id: "id"}, contactOptions{})
 	assert.Equal(t, "2019-10-10T10:10:58.389Z", record[colCollectedAt])
 }
 
@@ -126,7 +128,14 @@ func TestEmailIsFoundByItsKey(t *testing.T) {
 		{"trimmed and in lower case", `{"email":"  Ada@Example.COM "}`, "ada@example.com", `{}`},
 		{"any case", `{"EMAIL":"a@x"}`, "a@x", `{}`},
 		{"white space around the key", `{" Email ":"a@x"}`, "a@x", `{}`},
-		{"not judged", `{"Email":"none"}`, "none", `{}`},
+		{"not an address", `{"Email":"none"}`, nil, `{"email":"none"}`},
+		{"two addresses", `{"email":"a@x, b@x"}`, nil, `{"email":"a@x, b@x"}`},
+		{"a link", `{"email":"mailto:a@x"}`, "a@x", `{}`},
+		{"a name beside it is kept", `{"email":"Ada <Ada@x>"}`, "ada@x", `{"email":"Ada <Ada@x>"}`},
+		{"marks that nobody sees", `{"email":"\u200ea\u200b@x\ufeff"}`, "a@x", `{}`},
+		{"a domain in its own letters", `{"email":"a@München.de"}`, "a@xn--mnchen-3ya.de", `{}`},
+		{"a remark in the label", `{"Email *":"a@x"}`, "a@x", `{}`},
+		{"a label with a remark comes last", `{"Your email":"b@x","Correo":"a@x"}`, "a@x", `{"your_email":"b@x"}`},
 		{"E-mail", `{"E-mail":"a@x"}`, "a@x", `{}`},
 		{"e_mail", `{"e_mail":"a@x"}`, "a@x", `{}`},
 		{"Email address", `{"Email address":"a@x"}`, "a@x", `{}`},
@@ -134,14 +143,14 @@ func TestEmailIsFoundByItsKey(t *testing.T) {
 		{"other spellings need an at sign", `{"Email?":"yes","E-mail":"a@x"}`, "a@x", `{"email":"yes"}`},
 		{"the exact key wins", `{"EMAIL":"b@x","E-mail":"c@x","email":"a@x"}`, "a@x", `{"email":"b@x","e_mail":"c@x"}`},
 		{"then the first in byte order", `{"eMAIL ":"c@x","Email":"b@x","EMAIL":"a@x"}`, "a@x", `{"email":"b@x","e_mail":"c@x"}`},
-		{"an empty one gives way", `{"email":" ","Email":null,"EMAIL":"a@x"}`, "a@x", `{"email":null,"email_2":" "}`},
+		{"an empty one gives way", `{"email":" ","Email":null,"EMAIL":"a@x"}`, "a@x", `{"email":" ","email_2":null}`},
 		{"null", `{"email":null}`, nil, `{"email":null}`},
 		{"a number", `{"email":12}`, nil, `{"email":12}`},
 		{"an object", `{"email":{"value":"a@x"}}`, nil, `{"email":{"value":"a@x"}}`},
 		{"other keys are no email", `{"Email of a friend":"b@x"}`, nil, `{"email_of_a_friend":"b@x"}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			record := normalise(parseContact(t, `{"fields":`+tc.fields+`}`), "id", "", contactOptions{})
+			record := normalise(parseContact(t, `{"fields":`+tc.fields+`}`), contactOrigin{id: "id"}, contactOptions{})
 			assert.Equal(t, tc.email, record[colEmail])
 			rest, err := json.Marshal(record[colFields])
 			require.NoError(t, err)
@@ -173,16 +182,23 @@ func TestPhoneIsReadWithTheContactsCountry(t *testing.T) {
 		{"the exact key wins", `"FR"`, `{"PHONE":"0712345678","phone":"0612345678"}`, "+33612345678", `{"phone":"0712345678"}`},
 		{"an unreadable one gives way", `"FR"`, `{"phone":"on request","Mobile":"0612345678"}`, "+33612345678", `{"phone":"on request"}`},
 		{"too short", `"FR"`, `{"Phone":"12"}`, nil, `{"phone":"12"}`},
-		{"not valid", `"US"`, `{"phone":"+1 555 555 5555"}`, nil, `{"phone":"+1 555 555 5555"}`},
+		{"not listed", `"US"`, `{"phone":"+1 555 555 5555"}`, "+15555555555", `{}`},
+		{"not listed and national", `"US"`, `{"phone":"555 555 5555"}`, nil, `{"phone":"555 555 5555"}`},
+		{"a trunk prefix behind the code", `"GB"`, `{"phone":"+44 07400 123456"}`, "+447400123456", `{}`},
+		{"narrow no-break spaces", `"FR"`, `{"phone":"+33\u202f6\u202f12\u202f34\u202f56\u202f78"}`, "+33612345678", `{}`},
+		{"the code of the country without a plus", `"DE"`, `{"phone":"49 171 2345678"}`, "+491712345678", `{}`},
+		{"in doubt", `"DE"`, `{"phone":"33612345678"}`, nil, `{"phone":"33612345678"}`},
+		{"UK", `"UK"`, `{"phone":"020 7946 0018"}`, "+442079460018", `{}`},
+		{"a number behind WhatsApp", `"DE"`, `{"WhatsApp":"0171 2345678"}`, "+491712345678", `{}`},
 		{"an extension is kept", `"US"`, `{"phone":"212-555-2368 ext. 5"}`, "+12125552368", `{"phone":"212-555-2368 ext. 5"}`},
-		{"text around it is kept", `"FR"`, `{"phone":"tel:06-12-34-56-78"}`, "+33612345678", `{"phone":"tel:06-12-34-56-78"}`},
-		{"letters for digits are kept", `"US"`, `{"phone":"1-800-FLOWERS"}`, "+18003569377", `{"phone":"1-800-FLOWERS"}`},
+		{"a link", `"FR"`, `{"phone":"tel:06-12-34-56-78"}`, "+33612345678", `{}`},
+		{"letters for digits", `"US"`, `{"phone":"1-800-FLOWERS"}`, nil, `{"phone":"1-800-FLOWERS"}`},
 		{"two numbers", `"FR"`, `{"phone":"0612345678 / 0712345678"}`, nil, `{"phone":"0612345678 / 0712345678"}`},
 		{"a list", `"FR"`, `{"phone":["0612345678"]}`, nil, `{"phone":["0612345678"]}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			raw := fmt.Sprintf(`{"country_code":%s,"fields":%s}`, tc.country, tc.fields)
-			record := normalise(parseContact(t, raw), "id", "", contactOptions{})
+			record := normalise(parseContact(t, raw), contactOrigin{id: "id"}, contactOptions{})
 			assert.Equal(t, tc.phone, record[colPhone])
 			rest, err := json.Marshal(record[colFields])
 			require.NoError(t, err)
@@ -193,7 +209,7 @@ func TestPhoneIsReadWithTheContactsCountry(t *testing.T) {
 
 func TestFieldValuesAreUntouched(t *testing.T) {
 	const fields = `{"a":null,"b":12345678901234567890,"c":1.50,"d":true,"e":{"Inner Key":[1,"x",null]},"f":[],"g":" padded ","h":"<&>"}`
-	record := normalise(parseContact(t, `{"fields":`+fields+`}`), "id", "", contactOptions{})
+	record := normalise(parseContact(t, `{"fields":`+fields+`}`), contactOrigin{id: "id"}, contactOptions{})
 	assert.Equal(t, parseContact(t, fields), record[colFields])
 }
 
@@ -214,7 +230,7 @@ func TestWhatIsHashedOrDroppedDoesNotComeBackInFields(t *testing.T) {
 	const contact = `{"ip":{"v4":"203.0.113.9"},"fields":{"email":"ada@example.com","EMAIL":" Second@example.com",
 		"Phone":" not a phone","Mobile":null,"City":"Lyon"}}`
 
-	hashed := normalise(parseContact(t, contact), "id", "", mustOptions(t, nil, []string{colEmail, colPhone, colIP}, false))
+	hashed := normalise(parseContact(t, contact), contactOrigin{id: "id"}, mustOptions(t, nil, []string{colEmail, colPhone, colIP}, false))
 	assert.Equal(t, map[string]any{
 		"email":  "27b677683f02ace63b1225173599516abb50f1576c5bd3904eb648eb90e6ab71",
 		"phone":  "f107ea8edefcd3ca05da2b0c8dcf7cbfd15e1537dcc7645964676c7db52eceb5",
@@ -307,10 +323,10 @@ func TestNoFieldIsEverLost(t *testing.T) {
 		contact[colCountryCode], contact[colFields] = "FR", fields
 		before := encode(t, contact)
 
-		record := normalise(contact, "id", "", opts)
+		record := normalise(contact, contactOrigin{id: "id"}, opts)
 
 		require.Equal(t, before, encode(t, contact), "the contact was changed")
-		require.Equal(t, record, normalise(contact, "id", "", opts), "another order of the map, another record")
+		require.Equal(t, record, normalise(contact, contactOrigin{id: "id"}, opts), "another order of the map, another record")
 
 		found := map[string]int{}
 		for _, v := range record {
@@ -357,19 +373,19 @@ func FuzzNormalise(f *testing.F) {
 		before, err := json.Marshal(contact)
 		require.NoError(t, err)
 
-		record := normalise(contact, "id", "", contactOptions{flatten: flatten})
+		record := normalise(contact, contactOrigin{id: "id"}, contactOptions{flatten: flatten})
 
 		for _, column := range contactColumns {
 			_, present := record[column]
 			require.Equal(t, column != colFields || !flatten, present, column)
 		}
 		if phone, ok := record[colPhone].(string); ok {
-			require.Regexp(t, `^\+[1-9][0-9]{5,16}$`, phone)
+			require.Regexp(t, `^\+[1-9][0-9]{3,18}$`, phone)
 		}
 		if at, ok := record[colCollectedAt].(string); ok {
 			require.Regexp(t, `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`, at)
 		}
-		require.Equal(t, record, normalise(contact, "id", "", contactOptions{flatten: flatten}))
+		require.Equal(t, record, normalise(contact, contactOrigin{id: "id"}, contactOptions{flatten: flatten}))
 		after, err := json.Marshal(contact)
 		require.NoError(t, err)
 		require.Equal(t, string(before), string(after))

@@ -21,7 +21,7 @@ func newTestProcessor(t testing.TB, conf string) *contactProcessor {
 	t.Helper()
 	parsed, err := contactProcessorSpec().ParseYAML(conf, nil)
 	require.NoError(t, err)
-	p, err := newContactProcessor(parsed)
+	p, err := newContactProcessor(parsed, service.MockResources())
 	require.NoError(t, err)
 	return p
 }
@@ -209,7 +209,7 @@ func TestConfigThatNamesNoColumnIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			parsed, err := contactProcessorSpec().ParseYAML(tc.conf, nil)
 			if err == nil {
-				_, err = newContactProcessor(parsed)
+				_, err = newContactProcessor(parsed, service.MockResources())
 			}
 			require.ErrorContains(t, err, tc.want)
 		})
@@ -251,7 +251,7 @@ func TestSpecIsDescribedAndItsExamplesLint(t *testing.T) {
 	for _, column := range contactColumns {
 		assert.Contains(t, data.Description, "`"+column+"`")
 	}
-	require.Len(t, data.Fields, 3)
+	require.Len(t, data.Fields, 8)
 	for _, field := range data.Fields {
 		assert.NotEmpty(t, field.Description, field.FullName)
 	}
