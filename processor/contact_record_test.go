@@ -213,37 +213,6 @@ func TestFieldValuesAreUntouched(t *testing.T) {
 	assert.Equal(t, parseContact(t, fields), record[colFields])
 }
 
-// The hashes were computed with sha256sum.
-func TestHashTakesTheNormalisedValue(t *testing.T) {
-	opts := mustOptions(t, nil, []string{colEmail, colPhone, colWisepopID, colIP, colFormSession}, false)
-	assert.JSONEq(t, `{"contact_id":"id","collected_at":null,"event":null,"country_code":"FR",
-		"wisepop_id":"6ed645ef0e1abea1bf1e4e935ff04f9e18d39812387f63cda3415b46240f0405",
-		"email":"b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72",
-		"phone":"42d573cfc315801d4cd8eddd5416b416a0bf298b9b9e12d6b07442c91db42bd8",
-		"ip":"d861b7e91033ebc1c1e8e7af3929010158b3241b54ca87ef73e79c32f26400ec",
-		"form_session":null,"fields":{"city":"Lyon"}}`,
-		recordOf(t, `{"wisepop_id":12345678901234567890,"ip":"203.0.113.9","country_code":"FR",
-			"fields":{"Email":" ADA@example.com","phone":"06 12 34 56 78","City":"Lyon"}}`, opts))
-}
-
-func TestWhatIsHashedOrDroppedDoesNotComeBackInFields(t *testing.T) {
-	const contact = `{"ip":{"v4":"203.0.113.9"},"fields":{"email":"ada@example.com","EMAIL":" Second@example.com",
-		"Phone":" not a phone","Mobile":null,"City":"Lyon"}}`
-
-	hashed := normalise(parseContact(t, contact), contactOrigin{id: "id"}, mustOptions(t, nil, []string{colEmail, colPhone, colIP}, false))
-	assert.Equal(t, map[string]any{
-		"email":  "27b677683f02ace63b1225173599516abb50f1576c5bd3904eb648eb90e6ab71",
-		"phone":  "f107ea8edefcd3ca05da2b0c8dcf7cbfd15e1537dcc7645964676c7db52eceb5",
-		"mobile": nil,
-		"city":   "Lyon",
-		"ip":     "21203ae29280c03b90a038b8c144c7100b49c6e8ec6221e4b192d6750406354c",
-	}, hashed[colFields])
-
-	assert.JSONEq(t, `{"contact_id":"id","collected_at":null,"wisepop_id":null,"event":null,"form_session":null,
-		"country_code":null,"city":"Lyon"}`,
-		recordOf(t, contact, mustOptions(t, []string{colEmail, colPhone, colIP}, nil, true)))
-}
-
 func TestFlattenedFieldsNeverReplaceAColumn(t *testing.T) {
 	const contact = `{"ip":"203.0.113.9","event":"e","fields":{"IP":"typed","Email":"a@x","EMAIL":"b@x","City":"Lyon","Fields":1}}`
 	for name, tc := range map[string]struct {

@@ -129,6 +129,11 @@ func TestMessageThatIsNoObjectSaysSo(t *testing.T) {
 	for i, msg := range erase(t, s, "", `zoe@example.com`, `"zoe@example.com"`, `["zoe@example.com"]`, `42`, `null`, ``) {
 		require.EqualError(t, msg.GetError(), "the message is not a JSON object", i)
 	}
+	for _, field := range []string{"email", "phone"} {
+		conf := field + ": ${! this.who.uppercase() }"
+		require.EqualError(t, erase(t, s, conf, `zoe@example.com`)[0].GetError(), "the message is not a JSON object")
+		require.EqualError(t, erase(t, s, conf, `{}`)[0].GetError(), field+" cannot be read from the message")
+	}
 	require.ErrorContains(t, erase(t, s, "", `{}`)[0].GetError(), "names nobody")
 	require.Zero(t, s.Calls().Total)
 	// A mapping may make do with other messages.

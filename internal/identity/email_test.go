@@ -63,7 +63,7 @@ func TestTextsThatAreNotOneEmail(t *testing.T) {
 		"", "null", "secret", "secret@", "@secret.com", "secret@.", "secret@.com", "secret@secret..com",
 		"a@secret.com, b@secret.com", "a@secret.com;", "a@secret.com b", "a@b@secret.com", "a @secret.com",
 		"a@secret.com (Secret)", "a@x.com <b@secret.com>", "<a@x.com>, <b@secret.com>", "A <a@x.com> <b@secret.com>", "<a@secret.com", "a@secret.com>",
-		"mailto:a@secret.com?subject=x", "mailto:a%40secret.com", "mailto:", "mailto://a@secret.com", "mailto:mailto:a@secret.com",
+		"mailto:a@secret.com?subject=x", "mailto:a%40secret.com", "mailto:a%2bb@secret.com", "mailto:a?to=b@secret.com", "mailto:", "mailto://a@secret.com", "mailto:mailto:a@secret.com",
 		"mailto:Secret <a@secret.com>", "a@secret.com\r\nb", "a@secret.com\nb@secret.com", "'a@secret.com'", "'a@secret.com", "“a@secret.com”", "`a@secret.com`",
 		`"a b"@secret.com`, "a@[127.0.0.1]", "a@-secret.com", "a@secret-.com", "a@se cret.com", "a@secret.com/x", "a@xn--a.com", "a@secret!.com",
 		"\u0301a@secret.com", "a\ufffd@secret.com", "a\xff@secret.com", "a@secret\xff.com", "a@secret\ufffd.com",

@@ -3,6 +3,7 @@ package identity
 import (
 	"cmp"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,8 @@ import (
 	"github.com/nyaruka/phonenumbers"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 )
 
 // example is a number that phonenumbers gives as one of a region and type.
@@ -50,6 +53,8 @@ func separated(text, separator string) string {
 // people type it, with each separator. None may be read as another one; the shares
 // that are not read stand in docs/people.md.
 func TestExampleNumbers(t *testing.T) {
+	page, err := os.ReadFile("../../docs/people.md")
+	require.NoError(t, err)
 	all := examples()
 	require.Greater(t, len(all), 1300)
 	for _, spelling := range []struct {
@@ -86,6 +91,8 @@ func TestExampleNumbers(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("%s: %d read, %d null (%.1f %%), %d wrong", spelling.name, read, null, 100*float64(null)/float64(read+null+other), other)
+		row := message.NewPrinter(language.English).Sprintf("| %s | %d | %d (%.1f %%) | %d |", spelling.name, read, null, 100*float64(null)/float64(read+null+other), other)
+		t.Log(row)
+		assert.Contains(t, string(page), row+"\n", "docs/people.md tells other figures")
 	}
 }

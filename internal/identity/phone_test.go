@@ -49,6 +49,7 @@ func TestReadPhone(t *testing.T) {
 		{"+34 (0) 612 34 56 78", "", "+34612345678"}, // Spain has none
 		{"+39 02 3661 8300", "", "+390236618300"},    // where it is a part of the number
 		{"+39 (0)2 3661 8300", "", "+390236618300"},
+		{"+375 810 917 23 70", "", "+3758109172370"},
 		{"+225 07 12 34 56 78", "", "+2250712345678"},
 
 		// National ones.
@@ -140,6 +141,7 @@ func TestTextsThatAreNotOnePhone(t *testing.T) {
 		{"0033 0033 612345678", "FR", "not dialled from abroad"},
 		{"+33 33 6 12 34 56 78", "", "country code twice"},
 		{"+241 06 03 12 34", "GA", "more than one number"}, // of the old plan, and of the new one without its trunk prefix
+		{"8109172370", "BY", "more than one number"},       // 810 is its international prefix
 		{"390 1045678", "IT", "more than one number"},      // a mobile, or Genoa's: there is no trunk prefix to tell
 
 		// 00 is not the international prefix everywhere.

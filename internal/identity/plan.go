@@ -41,10 +41,17 @@ func (n number) international(unlisted bool) (string, error) {
 	return final(e164)
 }
 
-// final returns a number that was changed while it was read, if it is read as itself.
+// final returns a listed number that was changed while it was read, if it is read as
+// itself.
 func final(e164 string) (string, error) {
-	if again, err := (number{digits: e164[1:]}).abroad(false); err != nil || again != e164 {
+	code, national := cutCode(e164[1:])
+	if parsed, err := phonenumbers.Parse(e164, ""); err != nil || phonenumbers.Format(parsed, phonenumbers.E164) != e164 {
 		return "", errAmbiguous
+	}
+	for _, trunk := range trunksBehind(code, national) {
+		if listed(code, national[len(trunk):]) != "" {
+			return "", errAmbiguous
+		}
 	}
 	return e164, nil
 }
@@ -52,7 +59,9 @@ func final(e164 string) (string, error) {
 func (n number) abroad(unlisted bool) (string, error) {
 	code, national := cutCode(n.digits)
 	found := readings{parse("+"+n.digits, "")}
-	found.add(listed(code, national))
+	if found[0] != "+"+n.digits {
+		found.add(listed(code, national))
+	}
 	trunks := trunksBehind(code, national)
 	for _, trunk := range trunks {
 		found.add(listed(code, national[len(trunk):]))
@@ -68,7 +77,7 @@ func (n number) abroad(unlisted bool) (string, error) {
 	if rest, repeats := strings.CutPrefix(national, strconv.Itoa(code)); repeats && listed(code, rest) != "" {
 		return "", errRepeatedCode
 	}
-	if !unlisted || n.bracketed || len(n.digits) < leastDigits || len(n.digits) > mostDigits || n.digits[0] == '0' {
+	if !unlisted || n.bracketed || len(n.digits) < leastDigits || len(n.digits) > mostDigits {
 		return "", errPhone
 	}
 	return "+" + n.digits, nil
@@ -101,9 +110,10 @@ func (n number) national() (string, error) {
 	if code == 0 {
 		return "", errNotOf(n.country)
 	}
-	trunk := phonenumbers.GetNddPrefixForRegion(n.country, true)
 	found := readings{parse(n.digits, n.country)}
-	found.add(listed(code, n.digits))
+	if found[0] != "+"+strconv.Itoa(code)+n.digits {
+		found.add(listed(code, n.digits))
+	}
 	for _, prefix := range prefixesOf(n.digits, retired[n.country]) {
 		found.add(listed(code, n.digits[len(prefix):]))
 	}
@@ -130,20 +140,17 @@ func (n number) national() (string, error) {
 	default:
 		return "", errNotOf(n.country)
 	}
-	if n.lacksPlus(only, code, trunk) {
+	if n.lacksPlus(only, code) {
 		return "", errLacksPlus(n.country)
 	}
 	return final(only)
 }
 
 // lacksPlus reports whether digits that were read as a number of the country, and do
-// not begin with its code, are a whole number abroad too: unless they begin with the
-// country's trunk prefix, or are as long as its numbers of that kind mostly are.
-func (n number) lacksPlus(read string, code int, trunk string) bool {
-	switch {
-	case "+"+n.digits == read, !strings.HasPrefix(read, "+"+strconv.Itoa(code)):
-		return false
-	case trunk != "" && strings.HasPrefix(n.digits, trunk) && !strings.HasSuffix(read, n.digits):
+// not begin with its code, are a whole number abroad too: unless they are as long as its
+// numbers of that kind mostly are.
+func (n number) lacksPlus(read string, code int) bool {
+	if "+"+n.digits == read || !strings.HasPrefix(read, "+"+strconv.Itoa(code)) {
 		return false
 	}
 	abroad := parse("+"+n.digits, "")
