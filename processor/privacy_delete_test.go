@@ -87,14 +87,14 @@ func TestDeletionsAreCountedByMessage(t *testing.T) {
 	s := sandbox.New(sandbox.Options{})
 	server := httptest.NewServer(s)
 	defer server.Close()
-	counts := countsOf(t, "wisepops_privacy_delete: { api_key: demo, base_url: "+server.URL+" }",
+	counts := countsOf(t, "wisepops_privacy_delete: { api_key: demo, base_url: "+server.URL+"/api2 }",
 		`{"email":"zoe@example.com"}`, `{"email":"ZOE@example.com"}`, `{"email":"zoe@example.com "}`, `{"email":"ada@example.com"}`, `{"email":"?"}`, `?`)
 	require.Equal(t, 2, s.Calls().Total)
 	assert.EqualValues(t, 4, counts["wisepops_privacy_deletions deleted"])
 	assert.EqualValues(t, 2, counts["wisepops_privacy_deletions unreadable"])
 
 	s.Control(func(*http.Request) *sandbox.Fault { return &sandbox.Fault{Status: http.StatusForbidden} })
-	counts = countsOf(t, "wisepops_privacy_delete: { api_key: demo, base_url: "+server.URL+" }", `{"email":"zoe@example.com"}`, `{"email":"zoe@example.com"}`)
+	counts = countsOf(t, "wisepops_privacy_delete: { api_key: demo, base_url: "+server.URL+"/api2 }", `{"email":"zoe@example.com"}`, `{"email":"zoe@example.com"}`)
 	assert.EqualValues(t, 2, counts["wisepops_privacy_deletions error"])
 	counts = countsOf(t, "wisepops_privacy_delete: { api_key: demo, dry_run: true }", `{"email":"zoe@example.com"}`, `{"email":"zoe@example.com"}`)
 	assert.EqualValues(t, 2, counts["wisepops_privacy_deletions dry_run"])
