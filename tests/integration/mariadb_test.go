@@ -2,9 +2,11 @@ package integration_test
 
 import (
 	"database/sql"
+	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -77,6 +79,29 @@ func TestMariaDBHasOneRowAContact(t *testing.T) {
 	require.Zero(t, forgotten, "what the contact does not tell stays")
 }
 
+// Values that MariaDB takes for no JSON, since they are nested too deep, and numbers that
+// no column holds, keep no other contact of their page from its row.
+func TestMariaDBKeepsPoisonedContactsAside(t *testing.T) {
+	t.Parallel()
+	needServices(t)
+	s, db := newMariaDB(t)
+	w := newWebsite(t, sandbox.Options{Contacts: 996})
+	for i, raw := range []string{
+		`{"collected_at":"2024-01-01T00:00:00Z","wisepop_id":1,"fields":{"email":"deep@example.com","a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}}`,
+		`{"collected_at":"2024-01-01T00:00:01Z","wisepop_id":123456789012345678901234567890,"fields":{"email":"id@example.com"}}`,
+		`["array@example.com"]`,
+		`{"collected_at":"2024-01-01T00:00:02Z","wisepop_id":1,"fields":{"email":"nul@example.com","a":"b\u0000c"}}`,
+	} {
+		w.site.AddRaw(sandbox.DefaultStart.Add(time.Duration(i)*time.Millisecond), []byte(raw))
+	}
+	w.set("MARIADB_DSN=root@tcp(" + s.address + ")/leads")
+	w.start("tests/integration/config/leads_to_mariadb.yaml", resources("state_sqlite"), once).succeeds()
+	w.requireAll(rows(t, db), 3)
+	var aside int
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(DISTINCT contact_id) FROM wisepops_dead_letters").Scan(&aside))
+	require.Equal(t, 3, aside)
+}
+
 // newMariaDB has a database named leads, of which nothing but the pipelines' tables
 // says how text is kept.
 func newMariaDB(t *testing.T) (*server, *sql.DB) {
@@ -87,6 +112,7 @@ func newMariaDB(t *testing.T) (*server, *sql.DB) {
 	data := filepath.Join(s.dir, "data")
 	install := exec.CommandContext(t.Context(), program(t, "mariadb-install-db"), "--no-defaults", "--user="+me.Username,
 		"--datadir="+data, "--skip-test-db", "--auth-root-authentication-method=normal")
+	install.Env = append(os.Environ(), "TMPDIR="+s.dir) // two at a time take each other's temporary tables
 	out, err := install.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
