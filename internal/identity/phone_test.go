@@ -125,6 +125,7 @@ func TestTextsThatAreNotOnePhone(t *testing.T) {
 		{"00+33 6 12 34 56 78", "", "not one phone number"},
 		{"0612345678", "", "there is no default_country"},
 		{"33612345678", "", "there is no default_country"},
+		{"33 00 4 84 47 23 75", "FR", "not a number of FR"}, // a prefix in front of its prefix
 		{"0612345678", "ZZ", "not a number of ZZ"},
 		{"33612345678", "DE", "without its +"},
 		{"33612345678", "LU", "without its +"},

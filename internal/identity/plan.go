@@ -110,7 +110,7 @@ func (n number) national() (string, error) {
 	if code == 0 {
 		return "", errNotOf(n.country)
 	}
-	found := readings{parse(n.digits, n.country)}
+	found := readings{n.dialled(code)}
 	if found[0] != "+"+strconv.Itoa(code)+n.digits {
 		found.add(listed(code, n.digits))
 	}
@@ -144,6 +144,20 @@ func (n number) national() (string, error) {
 		return "", errLacksPlus(n.country)
 	}
 	return final(only)
+}
+
+// dialled returns the number that is reached by dialling the digits in the country, if
+// they do not begin with its own code: these are read as they are with a plus, since
+// phonenumbers leaves out a prefix before the code and another one behind it.
+func (n number) dialled(code int) string {
+	e164 := parse(n.digits, n.country)
+	own := strconv.Itoa(code)
+	if behind, ok := strings.CutPrefix(n.digits, own); ok {
+		if national, ok := strings.CutPrefix(e164, "+"+own); ok && strings.HasSuffix(behind, national) {
+			return ""
+		}
+	}
+	return e164
 }
 
 // lacksPlus reports whether digits that were read as a number of the country, and do
