@@ -1,0 +1,118 @@
+package contacts
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestIgnoredPageIsReadByTime(t *testing.T) {
+	for _, paging := range []string{"ignored", "refused"} {
+		for _, size := range []int{1, 7, 100, 1000} {
+			api := newAPI()
+			api.paging = paging
+			api.addMany(5000, someInstant, 1700)
+			api.now += 10_000_000
+			r := newReader(t, api, size, autoOverlap)
+			calls := r.calls()
+			r.requireAllOnce() // 1,000 of 5,000 before
+			if size == 1000 || paging == "ignored" {
+				assert.LessOrEqual(t, calls, 12, "%s, pages of %d", paging, size)
+			}
+			if paging == "ignored" {
+				require.True(t, r.warned(warnPageIgnored))
+				require.Len(t, r.warnings, 1)
+			}
+
+			told := len(r.warnings)
+			r.restart()
+			api.now += 1000
+			api.add(api.now)
+			r.poll()
+			r.requireAllOnce()
+			require.Len(t, r.warnings, told, "it is remembered")
+			assert.Equal(t, 1, r.calls())
+		}
+	}
+}
+
+func TestIgnoredPageReachesBackByTwiceTheLateness(t *testing.T) {
+	api := newAPI()
+	api.paging, api.order = "ignored", "arrival"
+	for i := range 5000 {
+		api.now += 1000
+		late := int64(0)
+		if i%7 == 0 {
+			late = int64(i*7919) % 10_000
+		}
+		api.add(api.now - late)
+	}
+	r := newReader(t, api, 1000, autoOverlap)
+	r.poll()
+	r.requireAllOnce()
+}
+
+func TestInstantThatCannotBeReadIsNamedAndCostsFewCalls(t *testing.T) {
+	api := newAPI()
+	api.paging = "ignored"
+	api.addMany(10, someInstant, 1000)
+	api.addMany(1500, someInstant+20_000, 0)
+	api.addMany(10, someInstant+30_000, 1000)
+	api.now += day
+	r := newReader(t, api, 100, autoOverlap)
+	var err error
+	for range 20 {
+		if _, err = r.try(); err != nil {
+			break
+		}
+	}
+	var unreadable *unreadableError
+	require.ErrorAs(t, err, &unreadable)
+	require.ErrorContains(t, err, "2023-11-14T22:13:40.123Z")
+	require.Len(t, r.delivered, 1010)
+	r.ack(100)
+	// The engine waits from a second to 30 minutes: some 60 attempts a day.
+	calls := api.calls
+	for range 60 {
+		_, err = r.try()
+		require.Error(t, err)
+	}
+	require.Equal(t, 60, api.calls-calls, "one call an attempt")
+
+	api.paging = ""
+	r.restart()
+	for range 20 {
+		if a, err := r.try(); err == nil && a.caughtUp {
+			break
+		}
+	}
+}
+
+func TestLargerPageIsRequestedWhereAnInstantFitsIntoIt(t *testing.T) {
+	api := newAPI()
+	api.paging = "ignored"
+	api.addMany(900, someInstant, 0)
+	api.addMany(900, someInstant+5000, 0)
+	api.now += day
+	r := newReader(t, api, 100, autoOverlap)
+	r.poll()
+	r.requireAllOnce()
+}
+
+func TestNeitherPageNorBoundIsAnError(t *testing.T) {
+	api := newAPI()
+	api.paging, api.bound = "ignored", "ignored"
+	api.addMany(5000, someInstant, 60_000)
+	api.now += 100 * day
+	r := newReader(t, api, 1000, autoOverlap)
+	var err error
+	for range 10 {
+		if _, err = r.try(); err != nil {
+			break
+		}
+	}
+	require.ErrorContains(t, err, "whatever page and collected_after")
+	require.Len(t, r.delivered, 1000)
+	require.Zero(t, r.repeated())
+}
