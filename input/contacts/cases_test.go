@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
 // 99 to 198 of 5,000 came again with page_size 100, and an overlap of 24h kept the
@@ -208,9 +210,9 @@ func TestTwinID(t *testing.T) {
 	id, err := (&decoder{}), error(nil)
 	require.NoError(t, err)
 	first := id.id("3e387188b05a61a130ee504a762623e0")
-	require.Equal(t, first, twinID(first, 1))
+	require.Equal(t, first, wisepops.TwinID(first, 1))
 	// printf '3e387188b05a61a130ee504a762623e0\n2' | sha256sum
-	require.Equal(t, "16ea28a9120fdf187d0326fa5a167959", twinID(first, 2).String())
+	require.Equal(t, "16ea28a9120fdf187d0326fa5a167959", wisepops.TwinID(first, 2).String())
 }
 
 func TestNewestFirstPageOfOneInstantIsNotTakenForOldestFirst(t *testing.T) {

@@ -4,7 +4,9 @@ package contacts
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -15,11 +17,6 @@ import (
 	"github.com/wisepops-connect/wisepops-connect/internal/state"
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
-
-// maxStoredMidRun bounds the ids that are stored while the position cannot move, which is
-// as long as an API without order is read for the first time. Past it a crash in that run
-// repeats the run.
-const maxStoredMidRun = 100_000
 
 func init() {
 	service.MustRegisterBatchInput("wisepops_contacts", spec(),
@@ -93,7 +90,6 @@ type source struct {
 	// Guarded by the engine.
 	committed  progress
 	completeTo int64         // everything up to this instant was read; 0 before the first run has ended
-	midRun     bool          // the last page neither moved the position nor ended a run
 	ahead      time.Duration // by which the server's clock was ahead of ours
 
 	received    *service.MetricCounter
@@ -134,20 +130,27 @@ func (s *source) Next(ctx context.Context, retry bool) (poll.Page, error) {
 		req.CollectedAfter = time.UnixMilli(q.after)
 	}
 	res, err := s.client.Contacts(ctx, req)
-	if err != nil {
+	now := time.Now()
+	var a answer
+	switch {
+	case isPastEnd(err, q):
+		res = &wisepops.ContactsPage{}
+		a, err = s.mark.pastEnd(res.Date, now)
+	case err != nil:
 		return poll.Page{}, err
+	default:
+		s.pageBytes = res.Size
+		a, err = s.mark.take(res.Contacts, res.Date, now)
 	}
-	s.pageBytes = res.Size
-	if res.Date.IsZero() {
-		res.Date = time.Now()
-	}
-	a, err := s.mark.take(res.Contacts, res.Date)
-	if err != nil {
-		return poll.Page{}, err
-	}
-	s.lastSuccess.Set(time.Now().Unix())
 	s.report(&a)
-	ahead := time.Until(res.Date)
+	if err != nil {
+		return poll.Page{}, err
+	}
+	s.lastSuccess.Set(now.Unix())
+	var ahead time.Duration
+	if !res.Date.IsZero() {
+		ahead = res.Date.Sub(now)
+	}
 	return poll.Page{
 		Len:    len(a.fresh),
 		Bytes:  res.Size,
@@ -159,6 +162,13 @@ func (s *source) Next(ctx context.Context, retry bool) (poll.Page, error) {
 		CaughtUp: a.caughtUp,
 		Last:     a.caughtUp && (a.finished || !s.conf.follow),
 	}, nil
+}
+
+// isPastEnd reports whether an API that has no such page says so with 404, instead of an
+// empty page.
+func isPastEnd(err error, q question) bool {
+	apiErr, ok := errors.AsType[*wisepops.APIError](err)
+	return ok && apiErr.Status == http.StatusNotFound && q.page > 1
 }
 
 func oldestOf(contacts []wisepops.Contact) (oldest time.Time) {
@@ -177,21 +187,14 @@ func (s *source) report(a *answer) {
 		s.undated.Incr(int64(a.undated))
 		s.log.Warnf("%d contacts have no readable collected_at: they are delivered, and do not move the watermark", a.undated)
 	}
-	if a.disorder {
-		s.log.Warn("The API no longer serves oldest contacts first: this run starts over, and may repeat contacts")
-	}
-	if a.clockBack {
-		s.log.Warn("The watermark lies ahead of the clock of the API: it is set back to that clock")
+	for _, w := range a.warnings {
+		s.log.Warn(w.text())
 	}
 }
 
 func (s *source) commit(d *delta, ahead time.Duration) {
-	before := s.committed.position
-	s.committed.apply(d, s.mark.overlap)
-	s.midRun = s.committed.position == before && d.completeTo == 0
-	if d.completeTo != 0 {
-		s.completeTo = d.completeTo
-	}
+	s.committed.apply(d)
+	s.completeTo = max(s.completeTo, d.completeTo)
 	s.ahead = ahead
 	s.seenSize.Set(int64(s.committed.size()))
 }
@@ -211,9 +214,6 @@ func (s *source) Report(oldest time.Time) {
 
 // Encode returns the watermark as it is stored.
 func (s *source) Encode() ([]byte, error) {
-	if s.midRun && len(s.committed.seen) > maxStoredMidRun {
-		return nil, nil
-	}
 	return s.committed.encode(s.conf.wisepopID)
 }
 
@@ -240,6 +240,9 @@ func (s *source) decode(data []byte, found bool) (progress, error) {
 	if p.website != "" && p.website != s.conf.website {
 		s.log.Warnf("The watermark %q in cache %q was stored with another API key: if that is the key of another website, the past contacts of this one are left out, and it needs a %s of its own",
 			s.slot.Key, s.slot.Cache, fieldCheckpointCacheKey)
+	}
+	if p.migrated {
+		s.log.Infof("The watermark was stored by an earlier version, whose contact ids were made otherwise: contacts of the last second before it may be repeated once")
 	}
 	if p.position == beginning {
 		return p, nil

@@ -156,7 +156,7 @@ func (w *watermark) read(contacts []wisepops.Contact, c clocks, a *answer) *read
 		} else {
 			nth = r.times.nth(r.base, i)
 		}
-		c.ID = twinID(c.ID, nth)
+		c.ID = wisepops.TwinID(c.ID, nth)
 		r.ids = append(r.ids, c.ID)
 		w.classify(c, i, r, a)
 	}

@@ -2,28 +2,10 @@ package contacts
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"strconv"
 
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
-
-// twinID returns the id of the nth of several contacts that agree in all that their
-// id is made of, such as two anonymous visitors who pick the same answer in the
-// same second. The first one keeps its id; that of the nth is the first half of the
-// SHA-256 of the 32 hex digits of the first, a line feed and n in decimal.
-//
-// Which of them is the nth does not matter: they are the same contact but for the
-// bytes that are not part of an id.
-func twinID(id wisepops.ID, n int) wisepops.ID {
-	if n <= 1 {
-		return id
-	}
-	text := append([]byte(id.String()), '\n')
-	sum := sha256.Sum256(strconv.AppendInt(text, int64(n), 10))
-	return wisepops.ID(sum[:len(id)])
-}
 
 func compareIDs(a, b wisepops.ID) int { return bytes.Compare(a[:], b[:]) }
 
