@@ -54,7 +54,7 @@ func TestMessageIsTheContactsOwnBytesWithMetadata(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Run(t.Context()))
 	require.Equal(t, map[string]string{
-		"wisepops_contact_id":   "3e387188b05a61a130ee504a762623e0",
+		"wisepops_contact_id":   "90069bd29576c5ebd8c14de5c545cb3e",
 		"wisepops_collected_at": "2019-10-10T10:10:58.389Z",
 		"wisepops_wisepop_id":   "12345",
 		"wisepops_source":       "contacts",
