@@ -117,7 +117,9 @@ func (w *watermark) goOn(r *reading, ascending bool) {
 	if r.offset >= maxWindows*w.next.size {
 		most = max(most, w.next.size/maxMoveShare)
 	}
-	if bound > s.after && again <= most && again < r.n {
+	// What is all known is read by number to its end, so that the next run can look
+	// just there.
+	if bound > s.after && again <= most && again < r.n && w.run.read > 0 {
 		w.startSweep(bound)
 		return
 	}

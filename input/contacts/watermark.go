@@ -79,6 +79,7 @@ type run struct {
 	startPosition int64
 	began         int64 // by the clock
 	arrived       int   // contacts collected since
+	read          int   // contacts that were new
 	wide          bool  // pages are requested larger than page_size
 	widest        bool
 	deep          bool                     // contacts from before keepFrom are new unless they are known
@@ -209,6 +210,7 @@ func (w *watermark) pastEnd(server, own time.Time) (answer, error) {
 
 func (w *watermark) takeAnswer(contacts []wisepops.Contact, c clocks) (a answer, err error) {
 	r := w.read(contacts, c, &a)
+	w.run.read += r.fresh
 	w.tellClocks(c, &a)
 	if r.early > 0 && !w.habits.Early {
 		w.habits.Early = true
