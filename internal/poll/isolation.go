@@ -10,7 +10,7 @@ const (
 	splitInto = 8
 
 	// doubtWindow is how close to a rejection an acknowledgement is in doubt.
-	doubtWindow = 100 * time.Millisecond
+	doubtWindow = 20 * time.Millisecond
 
 	// A rejected part waits for so long to be alone in flight, and then has everything
 	// else wait: twice as long as the last one took, within these bounds. An output that

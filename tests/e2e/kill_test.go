@@ -137,14 +137,14 @@ func (a *api) slowly(onCall func()) {
 }
 
 func TestKilledBackfillLosesNothing(t *testing.T) {
-	const pageSize, limit = 100, 1000
+	const pageSize, limit = 1000, 5000
 	for _, order := range []sandbox.Order{sandbox.OldestFirst, sandbox.NewestFirst, sandbox.Unsorted} {
 		t.Run(order.String(), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			out := filepath.Join(dir, "out")
 			n := kills(t, 8)
-			a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 2000 + 300*n, Burst: 3 * pageSize, Switches: sandbox.Switches{Order: order}})
+			a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 20_000 + 3000*n, Burst: 3 * pageSize, Switches: sandbox.Switches{Order: order}})
 			b := backfill{
 				api: a, kills: n, pageSize: pageSize, atMost: limit + pageSize, again: order != sandbox.OldestFirst,
 				conf:      pipeline(a.contacts(obj{"page_size": pageSize, "checkpoint_limit": limit}), fileOutput(out), filepath.Join(dir, "state.db")),
@@ -157,10 +157,10 @@ func TestKilledBackfillLosesNothing(t *testing.T) {
 
 func TestKilledBackfillIntoATableLosesNothing(t *testing.T) {
 	t.Parallel()
-	const pageSize, limit = 200, 1000
+	const pageSize, limit = 1000, 2000
 	dir := t.TempDir()
 	file := filepath.Join(dir, "leads.db")
-	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 10_000})
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 40_000})
 	output := obj{"sql_insert": obj{
 		"driver": "sqlite", "dsn": sqliteDSN(file), "table": "leads",
 		"columns":        list{"id", "raw"},
@@ -223,7 +223,8 @@ func TestKilledBackfillWithAFailingOutputLosesNothing(t *testing.T) {
 	})
 	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 10_000})
 	b := backfill{
-		api: a, kills: kills(t, 6), pageSize: pageSize, atMost: limit + pageSize,
+		// What is acknowledged close to a rejection is sent again.
+		api: a, kills: kills(t, 6), pageSize: pageSize, atMost: a.Len(), retries: true,
 		conf: pipeline(a.contacts(obj{"page_size": pageSize, "checkpoint_limit": limit}), s.output(obj{"max_in_flight": 4}),
 			filepath.Join(t.TempDir(), "state.db")),
 		delivered: func() []string { return s.settled(t) },
