@@ -3,6 +3,7 @@
 package input
 
 import (
+	// Each registers its input.
 	_ "github.com/wisepops-connect/wisepops-connect/input/contacts"
 	_ "github.com/wisepops-connect/wisepops-connect/input/performance"
 	_ "github.com/wisepops-connect/wisepops-connect/input/webhook"

@@ -1,3 +1,5 @@
+// Package webhook is the wisepops_webhook input: new contacts as they are submitted, from
+// hooks that it registers itself.
 package webhook
 
 import (

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure" // what streams are made of
 
 	"github.com/wisepops-connect/wisepops-connect/sandbox"
 )
@@ -30,6 +30,7 @@ type Cache struct {
 	getErr error
 }
 
+// Get returns what a key holds, unless reads are broken.
 func (c *Cache) Get(_ context.Context, key string) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,6 +44,7 @@ func (c *Cache) Get(_ context.Context, key string) ([]byte, error) {
 	return v, nil
 }
 
+// Set has a key hold a value, unless writes are broken.
 func (c *Cache) Set(_ context.Context, key string, value []byte, _ *time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,11 +91,16 @@ func (c *Cache) BreakWrites(err error) {
 	c.setErr = err
 }
 
+// Add is Set.
 func (c *Cache) Add(ctx context.Context, key string, value []byte, ttl *time.Duration) error {
 	return c.Set(ctx, key, value, ttl)
 }
+
+// Delete does nothing.
 func (*Cache) Delete(context.Context, string) error { return nil }
-func (*Cache) Close(context.Context) error          { return nil }
+
+// Close does nothing: the content outlives the streams.
+func (*Cache) Close(context.Context) error { return nil }
 
 // Harness runs streams with the input against a sandbox.
 type Harness struct {
@@ -151,18 +158,21 @@ func (h *Harness) Write(p []byte) (int, error) {
 	return h.logs.Write(p)
 }
 
+// Logged returns the lines of all streams so far.
 func (h *Harness) Logged() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.logs.String()
 }
 
+// Count returns how many different contents arrived.
 func (h *Harness) Count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.delivered)
 }
 
+// Consume is a sink: it rejects whole batches, or takes them.
 func (h *Harness) Consume(_ context.Context, batch service.MessageBatch) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -180,6 +190,7 @@ func (h *Harness) Consume(_ context.Context, batch service.MessageBatch) error {
 	return nil
 }
 
+// Build builds a stream whose input has further fields.
 func (h *Harness) Build(extra string) (*service.Stream, error) {
 	b := h.Env.NewStreamBuilder()
 	b.SetPrintLogger(printer{h})
@@ -251,6 +262,7 @@ func (h *Harness) RequireAllOnce() {
 	require.Len(h.T, h.delivered, len(known))
 }
 
+// Eventually waits for a condition.
 func Eventually(t *testing.T, cond func() bool) {
 	t.Helper()
 	require.Eventually(t, cond, 20*time.Second, 5*time.Millisecond)

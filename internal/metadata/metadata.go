@@ -9,6 +9,7 @@ import (
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
+// The metadata of messages, and the values of Source.
 const (
 	ContactID   = "wisepops_contact_id"
 	CollectedAt = "wisepops_collected_at"

@@ -137,23 +137,23 @@ func (sim *simulation) send(p *part) {
 func (sim *simulation) flush() {
 	bad := make([]bool, len(sim.sink.gathering))
 	failed := sim.sink.fails != nil && sim.sink.fails()
-	any := failed
+	rejected := failed
 	for n, p := range sim.sink.gathering {
 		for i := p.from; i < p.to; i++ {
 			if failed || sim.sink.rejects(sim.now, sim.id(p, i)) {
-				bad[n], any = true, true
+				bad[n], rejected = true, true
 			}
 		}
 	}
 	for n, p := range sim.sink.gathering {
-		nacked := bad[n] || sim.sink.shared && any
+		nacked := bad[n] || sim.sink.shared && rejected
 		if !nacked { // of others, some may have been written; that does not matter
 			for i := p.from; i < p.to; i++ {
 				sim.written[sim.id(p, i)]++
 			}
 		}
 		if sim.sink.mixes {
-			nacked = n == sim.batches%len(sim.sink.gathering) && any
+			nacked = n == sim.batches%len(sim.sink.gathering) && rejected
 		}
 		sim.outcomes = append(sim.outcomes, outcome{sim.now.Add(sim.sink.latency), p, nacked})
 	}
