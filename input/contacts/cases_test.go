@@ -315,3 +315,35 @@ func TestCrashInASweepDoesNotStartItOver(t *testing.T) {
 	require.True(t, r.warned(warnVanishing))
 	require.LessOrEqual(t, api.calls, 35)
 }
+
+// While no position can be reached yet, what is stored does not grow with what was read.
+func TestWhatIsStoredInTheMiddleOfARunIsBounded(t *testing.T) {
+	for _, order := range []string{"newest", "unsorted"} {
+		api := newAPI()
+		api.order = order
+		api.addMany(20_000, someInstant-20_000*minute, minute)
+		r := newReader(t, api, 100, autoOverlap)
+		for range 150 {
+			r.step()
+			r.ack(1)
+			require.LessOrEqual(t, r.acked.size(), 2000, order)
+		}
+		require.Equal(t, int64(beginning), r.acked.position, order)
+		require.Greater(t, len(r.delivered), 10_000, order)
+	}
+}
+
+// An answer without a Date says nothing of the API's clock: ours alone counts, and nobody
+// is warned that they differ.
+func TestMissingDateIsNoClock(t *testing.T) {
+	api := newAPI()
+	api.server = func(int64) time.Time { return time.Time{} }
+	api.addMany(350, someInstant-400*minute, minute)
+	r := newReader(t, api, 100, autoOverlap)
+	r.poll()
+	api.now += 30 * minute
+	require.Equal(t, 1, r.calls())
+	r.requireAllOnce()
+	require.Empty(t, r.warnings)
+	require.Equal(t, int64(beginning), clockTime(time.Time{}))
+}
