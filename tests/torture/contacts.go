@@ -165,8 +165,8 @@ func (w *world) judge(offered, arrived, lost, inFlight int, r repeats) {
 			w.problem("the end of run %d repeated %d messages, and at most %d were in flight", run, n, inFlight)
 		}
 	}
-	w.note("offered %d, arrived %d, lost %d, repeated %d (%d by crashes, %d by one at most; %d ambiguous; %d forgotten by the state)",
-		offered, arrived, lost, r.all, byCrash, worst, r.ambiguous, r.lost)
+	w.note("offered %d, arrived %d, lost %d, repeated %d (%d by crashes, %d by one at most; %d ambiguous; %d forgotten by the state; %d close to a rejection)",
+		offered, arrived, lost, r.all, byCrash, worst, r.ambiguous, r.lost, r.beside)
 	w.res.add(offered, arrived, lost, r, byCrash, worst, inFlight)
 	if lost > 0 {
 		w.problem("%d of %d lost", lost, offered)

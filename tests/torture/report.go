@@ -22,6 +22,7 @@ type result struct {
 	byCrash     int // of these
 	byAmbiguity int
 	byStateLoss int
+	beside      int
 	worstCrash  int // repeats that one crash caused
 	inFlight    int // the most that it may cause
 
@@ -86,6 +87,7 @@ func report(results []*result) {
 	row("  by the worst crash, of at most", func(r *result) string { return fmt.Sprintf("%d/%d", r.worstCrash, r.inFlight) })
 	number("  after an ambiguous answer", func(r *result) int { return r.byAmbiguity })
 	number("  since the state forgot", func(r *result) int { return r.byStateLoss })
+	number("  close to a rejection", func(r *result) int { return r.beside })
 	number("calls of the API", func(r *result) int { return r.calls })
 	number("  that met a fault", func(r *result) int { return r.failedCalls })
 	row("  in the busiest window, of at most", func(r *result) string { return fmt.Sprintf("%d/%d", r.busiest, r.budget) })
@@ -114,6 +116,7 @@ func (r *result) add(offered, arrived, lost int, again repeats, byCrash, worst, 
 	r.byCrash += byCrash
 	r.byAmbiguity += again.ambiguous
 	r.byStateLoss += again.lost
+	r.beside += again.beside
 	if worst >= r.worstCrash {
 		r.worstCrash = worst
 	}

@@ -57,12 +57,17 @@ type sink struct {
 	ends      map[int]ending // of runs
 	dump      int            // stored when the state was dumped
 	losses    []stateLoss
+	troubles  []trouble // in which requests may have been rejected
 }
+
+// trouble is a span of time in which the sink failed; it goes on where it has no end.
+type trouble struct{ from, to time.Time }
 
 // arrival is one time that a message was stored.
 type arrival struct {
 	run       int
 	seq       int
+	at        time.Time
 	ambiguous bool
 }
 
@@ -91,11 +96,38 @@ func (s *sink) listen(ctx context.Context) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	s.server = server
 	s.serving.Go(func() { _ = server.Serve(l) }) // until it is closed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.healthy()
 	return nil
+}
+
+// failing records that requests may be rejected from now on, and healthy that they are not
+// any more; both under the lock.
+func (s *sink) failing() { s.troubles = append(s.troubles, trouble{from: time.Now()}) }
+
+func (s *sink) healthy() {
+	for i := range s.troubles {
+		if s.troubles[i].to.IsZero() {
+			s.troubles[i].to = time.Now()
+		}
+	}
+}
+
+// nearTrouble reports whether a request at that time may have been in flight beside one
+// that was rejected: what is acknowledged close to a rejection is sent again.
+func (s *sink) nearTrouble(at time.Time) bool {
+	const reach = 2 * sinkTimeout
+	return slices.ContainsFunc(s.troubles, func(t trouble) bool {
+		return at.After(t.from.Add(-reach)) && (t.to.IsZero() || at.Before(t.to.Add(reach)))
+	})
 }
 
 // stop closes the sink: connections are refused, and those that are there end.
 func (s *sink) stop() {
+	s.mu.Lock()
+	s.failing()
+	s.mu.Unlock()
 	_ = s.server.Close()
 	s.serving.Wait()
 }
@@ -112,9 +144,11 @@ func (s *sink) misbehave(kind string) (heal func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kind = kind
+	s.failing()
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.healthy()
 		s.kind = ""
 		close(s.healed)
 		s.healed = make(chan struct{})
@@ -185,7 +219,7 @@ func (s *sink) store(path string, run int, body []byte) (stored []storedMessage)
 			continue
 		}
 		s.stored++
-		s.times[id] = append(s.times[id], arrival{run: run, seq: s.stored})
+		s.times[id] = append(s.times[id], arrival{run: run, seq: s.stored, at: time.Now()})
 		stored = append(stored, storedMessage{id, len(s.times[id]) - 1})
 		if s.arrived != nil {
 			s.arrived(path, line)
@@ -245,6 +279,7 @@ func (s *sink) count(id string) int {
 // repeats says why messages came again.
 type repeats struct {
 	all, ambiguous, lost int // lost: what the state forgot
+	beside               int // close to a rejection
 
 	byEnd       map[int]int // by the run whose end was to blame
 	unexplained []string
@@ -271,6 +306,8 @@ func (s *sink) explain(inFlight int) repeats {
 				r.lost++
 			case again.run > before.run && known && end != ended:
 				r.byEnd[before.run]++
+			case again.run == before.run && s.nearTrouble(before.at):
+				r.beside++
 			default:
 				r.unexplained = append(r.unexplained, id)
 			}
