@@ -48,6 +48,7 @@ func newInput(conf *service.ParsedConfig, mgr *service.Resources) (*input, error
 		MaxMessages: c.checkpointLimit,
 		MaxBytes:    c.checkpointBytes,
 		StateName:   "watermark",
+		Items:       "contacts",
 		Identity:    c.website + c.cacheKey,
 		WriteErrors: mgr.Metrics().NewCounter("wisepops_watermark_write_errors"),
 	}
@@ -151,14 +152,15 @@ func (s *source) Next(ctx context.Context, retry bool) (poll.Page, error) {
 	if !res.Date.IsZero() {
 		ahead = res.Date.Sub(now)
 	}
+	fresh, delta := a.fresh, a.delta // no more of the answer is kept
 	return poll.Page{
-		Len:    len(a.fresh),
-		Bytes:  res.Size,
-		Oldest: oldestOf(a.fresh),
+		Len:    len(fresh),
+		Bytes:  heldBytes(fresh, res.Size),
+		Oldest: oldestOf(fresh),
 		Messages: func(from, to int) service.MessageBatch {
-			return metadata.Contacts(a.fresh[from:to], metadata.SourceContacts, "")
+			return metadata.Contacts(fresh[from:to], metadata.SourceContacts, "")
 		},
-		Commit:   func() { s.commit(&a.delta, ahead) },
+		Commit:   func() { s.commit(&delta, ahead) },
 		CaughtUp: a.caughtUp,
 		Last:     a.caughtUp && (a.finished || !s.conf.follow),
 	}, nil
@@ -169,6 +171,16 @@ func (s *source) Next(ctx context.Context, retry bool) (poll.Page, error) {
 func isPastEnd(err error, q question) bool {
 	apiErr, ok := errors.AsType[*wisepops.APIError](err)
 	return ok && apiErr.Status == http.StatusNotFound && q.page > 1
+}
+
+// heldBytes is how much memory contacts hold at most: they share the body of their page,
+// unless they are a small share of it and copies.
+func heldBytes(contacts []wisepops.Contact, body int) (n int) {
+	for i := range contacts {
+		n += len(contacts[i].Raw)
+	}
+	const most = 4 // contacts that are less than a quarter of a page are copied
+	return min(most*n, body)
 }
 
 func oldestOf(contacts []wisepops.Contact) (oldest time.Time) {
@@ -231,6 +243,11 @@ func (s *source) Load(data []byte, found bool) error {
 
 func (s *source) decode(data []byte, found bool) (progress, error) {
 	if !found {
+		if s.conf.collectedAfter.IsZero() {
+			s.log.Info("No watermark is stored: reading begins with the first contact")
+		} else {
+			s.log.Infof("No watermark is stored: reading begins with the contacts collected at %s", wisepops.FormatTime(s.conf.collectedAfter))
+		}
 		return newProgress(), nil
 	}
 	p, err := decodeProgress(data, s.conf.wisepopID)

@@ -56,6 +56,7 @@ func newInput(conf *service.ParsedConfig, mgr *service.Resources) (*input, error
 		MaxMessages: maxInFlight,
 		MaxBytes:    maxInFlightBytes,
 		StateName:   "last snapshot",
+		Items:       "pop-ups",
 		Identity:    c.website + c.cacheKey,
 		WriteErrors: mgr.Metrics().NewCounter("wisepops_snapshot_write_errors"),
 	}

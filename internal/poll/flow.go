@@ -15,7 +15,8 @@ const pagesAhead = 2
 // page is a page on its way through the pipeline.
 type page struct {
 	Page
-	left int // messages that are not delivered
+	left  int      // messages that are not delivered
+	after []func() // commits of pages without messages that followed it
 }
 
 // flow holds the pages that are in flight: it bounds them, hands them out, takes their
@@ -41,7 +42,7 @@ type flow struct {
 }
 
 // weight is how much of the bounds something takes.
-type weight struct{ messages, bytes int }
+type weight struct{ messages, bytes, commits int }
 
 func newFlow(source Source, maxMessages, maxBytes int, stored bool) *flow {
 	return &flow{
@@ -54,7 +55,7 @@ func newFlow(source Source, maxMessages, maxBytes int, stored bool) *flow {
 	}
 }
 
-// await waits until cond, which is asked under the lock, holds.
+// await waits until cond, which is evaluated under the lock, holds.
 func (f *flow) await(ctx context.Context, cond func() bool) error {
 	for {
 		f.mu.Lock()
@@ -73,16 +74,28 @@ func (f *flow) await(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// awaitRoom waits until a page like the last one fits into memory, before it is asked
-// for. A page is always let in where nothing else is in flight.
+// awaitRoom waits until a page like the last one fits into memory, before it is requested.
+// A page is always let in where nothing else is in flight.
 func (f *flow) awaitRoom(ctx context.Context) error {
 	return f.await(ctx, func() bool {
 		return f.messages == 0 || f.bytes+f.lastBytes <= f.maxBytes && f.failing == nil
 	})
 }
 
-// admit takes a page in, once it fits.
+// admit takes a page in, once it fits. One without messages always does, and adds to the
+// page before it: behind a message that is never delivered they must not pile up.
 func (f *flow) admit(ctx context.Context, p Page) error {
+	if p.Len == 0 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if n := len(f.pages); n > 0 {
+			f.pages[n-1].after = append(f.pages[n-1].after, p.Commit)
+			return nil
+		}
+		f.pages = append(f.pages, &page{Page: Page{Commit: p.Commit}})
+		f.commit()
+		return nil
+	}
 	if err := f.await(ctx, func() bool {
 		fits := f.messages == 0 || f.messages+p.Len <= f.maxMessages && f.bytes+p.Bytes <= f.maxBytes
 		return fits && f.failing == nil && len(f.fresh) < pagesAhead
@@ -91,20 +104,13 @@ func (f *flow) admit(ctx context.Context, p Page) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if p.Len == 0 {
-		p.Bytes = 0
-	} else {
-		f.lastBytes = p.Bytes
-	}
+	f.lastBytes = p.Bytes
 	pg := &page{Page: p, left: p.Len}
 	f.pages = append(f.pages, pg)
+	f.fresh = append(f.fresh, pg)
 	f.messages += p.Len
 	f.bytes += p.Bytes
-	if p.Len > 0 {
-		f.fresh = append(f.fresh, pg)
-		f.changed.notify()
-	}
-	f.commit()
+	f.changed.notify()
 	return nil
 }
 
@@ -191,6 +197,9 @@ func (f *flow) commit() {
 		f.pages[0] = nil
 		f.pages = f.pages[1:]
 		pg.Commit()
+		for _, commit := range pg.after {
+			commit()
+		}
 		if !f.stored {
 			f.messages -= pg.Len
 			f.bytes -= pg.Bytes
@@ -198,6 +207,7 @@ func (f *flow) commit() {
 		}
 		f.unsaved.messages += pg.Len
 		f.unsaved.bytes += pg.Bytes
+		f.unsaved.commits++
 	}
 	if len(f.pages) == before {
 		return
@@ -276,6 +286,7 @@ func (f *flow) saved(covered weight, err error) {
 	}
 	f.unsaved.messages -= covered.messages
 	f.unsaved.bytes -= covered.bytes
+	f.unsaved.commits -= covered.commits
 	f.messages -= covered.messages
 	f.bytes -= covered.bytes
 }
@@ -287,5 +298,6 @@ func (f *flow) pressing() bool {
 	return 2*f.unsaved.messages >= f.maxMessages || 2*f.unsaved.bytes >= f.maxBytes
 }
 
-// clean reports, under the lock, whether everything committed is stored.
+// clean reports, under the lock, whether everything committed is stored: also that no write
+// of it is under way.
 func (f *flow) clean() bool { return !f.dirty && f.unsaved == weight{} }

@@ -9,8 +9,10 @@ const (
 	// splitInto is how many parts a rejected batch is sent again in.
 	splitInto = 8
 
-	// doubtWindow is how close to a rejection an acknowledgement is in doubt.
-	doubtWindow = 20 * time.Millisecond
+	// doubtWindow is how close to a rejection an acknowledgement is in doubt. Those of
+	// one write come within a millisecond; a process that a scheduler of containers
+	// holds up in between may stand still for a tenth of a second.
+	doubtWindow = 200 * time.Millisecond
 
 	// A rejected part waits for so long to be alone in flight, and then has everything
 	// else wait: twice as long as the last one took, within these bounds. An output that
@@ -59,7 +61,7 @@ func (p *part) size() int { return p.to - p.from }
 // acknowledged in place of another. All of them are answered at once, though: an
 // acknowledgement that comes close to the rejection of a batch that was in flight with it is
 // in doubt, and that batch is sent again too. And a part that was rejected or in doubt is
-// sent alone, so that what it is answered is about itself.
+// sent alone, so that its outcome concerns only itself.
 //
 // Where the sink is away everything is rejected: then one part probes it.
 type isolation struct {

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"sync"
 	"time"
 
@@ -31,7 +30,7 @@ const (
 	// reportInterval is how often progress is reported while nothing changes.
 	reportInterval = 15 * time.Second
 
-	closeBudget = 10 * time.Second
+	closeBudget = 5 * time.Second
 )
 
 // Source is what an [Input] polls. Load and Next are called by one goroutine. Commit
@@ -80,7 +79,8 @@ type Options struct {
 	MaxMessages int           // in flight, or delivered and not stored
 	MaxBytes    int           // of these
 	Slot        *state.Slot   // where the state is kept; nil: nowhere
-	StateName   string        // what messages call the state, such as "watermark"
+	StateName   string        // such as "watermark", for the log and for errors
+	Items       string        // such as "contacts", likewise
 	Identity    string        // tells inputs apart, so that many do not call at the same time
 	WriteErrors *service.MetricCounter
 }
@@ -175,29 +175,26 @@ func (in *Input) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 	}, nil
 }
 
-// Close stops polling and stores what was committed last. It is safe before Connect and
-// twice, and takes seconds at most.
+// Close stops polling and stores what was committed last. It is safe before Connect, and
+// stores again where it failed before. It waits for the goroutine and for the cache, five
+// seconds each at most.
 func (in *Input) Close(ctx context.Context) error {
 	in.cancel()
 	in.mu.Lock()
-	closed := in.closed
 	in.closed = true
 	in.mu.Unlock()
-	if closed {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, closeBudget)
-	defer cancel()
 	in.start.Do(func() { close(in.done) })
+	leaving, cancel := context.WithTimeout(ctx, closeBudget)
+	defer cancel()
 	select {
 	case <-in.done:
-	case <-ctx.Done():
+	case <-leaving.Done():
 	}
-	_ = in.flow.awaitSure(ctx) // a moment
+	_ = in.flow.awaitSure(leaving) // the doubt window at most
 	err := in.store.close(ctx)
 	if err != nil {
 		// Benthos drops the error of a Close.
-		in.log.Errorf("%v: what was delivered last will be delivered again", err)
+		in.log.Errorf("%v: the contacts delivered last will be delivered again", err)
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -244,11 +241,13 @@ func (in *Input) run() {
 	}
 	in.store.start()
 	failures := 0
+	told := newProgress(in.log, in.opts.Items)
 	for in.ctx.Err() == nil {
 		if in.flow.awaitRoom(in.ctx) != nil {
 			return
 		}
 		page, err := in.source.Next(in.ctx, failures > 0)
+		told.called()
 		if err != nil {
 			if in.ctx.Err() != nil {
 				return
@@ -271,11 +270,19 @@ func (in *Input) run() {
 		if in.flow.admit(in.ctx, page) != nil {
 			return
 		}
+		told.read(page.Len)
 		if page.Last {
-			in.finish()
+			if in.finish() {
+				told.finished()
+			}
 			return
 		}
-		if page.CaughtUp && !in.pause(in.opts.Interval+spread(in.opts.Identity, in.opts.Interval/pollSpread)) {
+		if !page.CaughtUp {
+			continue
+		}
+		wait := in.opts.Interval + spread(in.opts.Identity, in.opts.Interval/pollSpread)
+		told.caughtUp(wait)
+		if !in.pause(wait) {
 			return
 		}
 	}
@@ -334,19 +341,22 @@ func (in *Input) takeClaim() error {
 	return nil
 }
 
-// finish waits until everything is delivered and stored. A run that ends with its state
-// not stored fails, since the next one delivers again what this one has.
-func (in *Input) finish() {
+// finish waits until everything is delivered and stored, and reports whether it was. A run
+// that ends with its state not stored fails, since the next one repeats it.
+func (in *Input) finish() (stored bool) {
 	if in.flow.awaitDelivered(in.ctx) != nil {
-		return
+		return false
 	}
+	stored = true
 	if err := in.store.drain(in.ctx); err != nil && in.ctx.Err() == nil {
-		in.log.Errorf("%v: this run ends, and what it delivered last will be delivered again by the next one", err)
+		in.log.Errorf("%v: this run ends, and the next one delivers again what this one delivered last", err)
 		exit.Fail()
+		stored = false
 	}
 	in.mu.Lock()
+	defer in.mu.Unlock()
 	in.ended = true
-	in.mu.Unlock()
+	return stored
 }
 
 // pause waits between polls, and reports progress meanwhile.
@@ -361,80 +371,4 @@ func (in *Input) pause(d time.Duration) bool {
 			return false
 		}
 	}
-}
-
-// sleep reports whether the time passed before the context ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-const (
-	// Polls are spread over a further 1/50 of their interval: never less than the
-	// interval, whose calls fit the budget.
-	pollSpread = 50
-
-	// Starts are spread over so much for each input of the process.
-	startSpread = 20 * time.Millisecond
-)
-
-// fleet is all the running inputs of a process, which share its caches and its network.
-type fleet struct {
-	mu   sync.Mutex
-	size int
-}
-
-type fleetKey struct{}
-
-func fleetOf(mgr *service.Resources) (*fleet, error) {
-	shared, _ := mgr.GetOrSetGeneric(fleetKey{}, &fleet{})
-	all, ok := shared.(*fleet)
-	if !ok {
-		return nil, errors.New("the inputs of this process are counted in another type")
-	}
-	return all, nil
-}
-
-// join returns the span over which the next start is spread: nothing for the first input.
-func (f *fleet) join() time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.size++
-	return time.Duration(f.size-1) * startSpread
-}
-
-func (f *fleet) leave() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.size--
-}
-
-// spread is a share of a span that is always the same for an identity.
-func spread(identity string, span time.Duration) time.Duration {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(identity))
-	const resolution = 1 << 16
-	return span / resolution * time.Duration(h.Sum32()%resolution)
-}
-
-// broadcast wakes all that wait for the next change.
-type broadcast struct{ ch chan struct{} }
-
-func newBroadcast() broadcast { return broadcast{make(chan struct{})} }
-
-// next is closed at the next change.
-func (b *broadcast) next() <-chan struct{} { return b.ch }
-
-func (b *broadcast) notify() {
-	close(b.ch)
-	b.ch = make(chan struct{})
 }

@@ -31,6 +31,8 @@ type numbers struct {
 	pageSize int
 	answers  func(call int) error // nil: no call fails
 
+	emptyLast bool // the last page has no messages
+
 	mu        sync.Mutex
 	calls     []time.Time
 	retries   int // calls after a failure
@@ -66,6 +68,9 @@ func (s *numbers) Next(_ context.Context, retry bool) (Page, error) {
 	first := s.next * s.pageSize
 	s.next++
 	last := s.pages > 0 && s.next >= s.pages
+	if last && s.emptyLast {
+		return Page{Commit: func() {}, Last: true}, nil
+	}
 	return Page{
 		Len:    s.pageSize,
 		Bytes:  s.pageSize,
@@ -190,6 +195,7 @@ func newInput(t testing.TB, mgr *service.Resources, source Source, stored bool) 
 		MaxMessages: 1000,
 		MaxBytes:    1 << 20,
 		StateName:   "watermark",
+		Items:       "numbers",
 		WriteErrors: mgr.Metrics().NewCounter("errors"),
 	}
 	if stored {
@@ -299,11 +305,13 @@ func TestRunEndsWhenItsStateIsStored(t *testing.T) {
 		healAfter time.Duration
 		hang      bool
 		fails     bool
+		emptyLast bool
 	}{
-		"at once":            {},
-		"after some seconds": {healAfter: 20 * time.Second},
-		"never":              {healAfter: time.Hour, fails: true},
-		"hangs":              {healAfter: time.Hour, hang: true, fails: true},
+		"at once":                          {},
+		"after some seconds":               {healAfter: 20 * time.Second},
+		"never":                            {healAfter: time.Hour, fails: true},
+		"hangs":                            {healAfter: time.Hour, hang: true, fails: true},
+		"hangs at a page without messages": {healAfter: time.Hour, hang: true, fails: true, emptyLast: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache := &brokenCache{}
@@ -325,7 +333,7 @@ func TestRunEndsWhenItsStateIsStored(t *testing.T) {
 						}
 					})
 				}
-				source := &numbers{pages: 3, pageSize: 10}
+				source := &numbers{pages: 3, pageSize: 10, emptyLast: c.emptyLast}
 				in := newInput(t, mgr, source, true)
 				require.NoError(t, in.Connect(t.Context()))
 				for {
@@ -344,7 +352,7 @@ func TestRunEndsWhenItsStateIsStored(t *testing.T) {
 					return
 				}
 				require.Error(t, err)
-				require.Contains(t, out.String(), "will be delivered again")
+				require.Contains(t, out.String(), "again")
 				require.Contains(t, out.String(), "storing the watermark")
 				<-time.After(2 * time.Hour)
 			})
@@ -385,6 +393,24 @@ func TestStateThatCannotBeWrittenIsHeard(t *testing.T) {
 			_ = in.Close(t.Context())
 		})
 	}
+}
+
+// A Close that could not store is not the last word.
+func TestCloseStoresAgain(t *testing.T) {
+	cache := &brokenCache{fail: errors.New("disk full")}
+	mgr, out := resources(t, cache)
+	in := newInput(t, mgr, &numbers{pages: 2, pageSize: 10}, true)
+	require.NoError(t, in.Connect(t.Context()))
+	_, ack, err := in.ReadBatch(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, ack(t.Context(), nil))
+	require.ErrorContains(t, in.Close(t.Context()), "disk full")
+	require.Contains(t, out.String(), "will be delivered again")
+	cache.mu.Lock()
+	cache.fail = nil
+	cache.mu.Unlock()
+	require.NoError(t, in.Close(t.Context()))
+	require.Equal(t, "10", string(cache.value))
 }
 
 func TestCloseIsSafeBeforeConnectAndTwice(t *testing.T) {
@@ -435,35 +461,47 @@ func TestInputTakesOverFromOneThatCloses(t *testing.T) {
 
 // Whatever order the pages are acknowledged in, and however often they are rejected: pages
 // are committed in order, once each, and only when all of them was delivered; what is in
-// flight stays within its bounds.
+// flight stays within its bounds, and no more is kept of pages without messages.
 func TestPagesAreCommittedInOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		const pages = 12
 		pageSize := rapid.SampledFrom([]int{1, 7, 64}).Draw(rt, "page size")
-		source := &numbers{pages: pages, pageSize: pageSize}
 		maxMessages := rapid.IntRange(1, 5*pageSize).Draw(rt, "limit")
 		maxBytes := rapid.IntRange(1, 5*pageSize).Draw(rt, "bytes")
-		f := newFlow(source, maxMessages, maxBytes, false)
-		delivered := map[int]bool{}
+		stored := rapid.Bool().Draw(rt, "stored")
+		f := newFlow(&numbers{}, maxMessages, maxBytes, stored)
+		delivered := map[*page]int{} // messages that were acknowledged, in doubt or not
+		var committed []int
 		now := time.Now()
 		var flying []*part
 		admitted := 0
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // a wait returns at once
-		for steps := 0; source.committed < pages*pageSize; steps++ {
+		for steps := 0; len(committed) < pages; steps++ {
 			require.Less(rt, steps, 100_000)
 			if admitted < pages {
-				p := Page{Len: pageSize, Bytes: pageSize}
-				if f.messages == 0 || f.messages+pageSize <= maxMessages && f.bytes+pageSize <= maxBytes && len(f.fresh) < pagesAhead {
-					p, _ = source.Next(t.Context(), false)
-					require.NoError(rt, f.admit(ctx, p))
+				number := admitted
+				p := Page{Commit: func() { committed = append(committed, number) }}
+				if rapid.Bool().Draw(rt, "messages") {
+					p.Len, p.Bytes = pageSize, pageSize
+				}
+				fits := f.messages == 0 || f.messages+p.Len <= maxMessages && f.bytes+p.Bytes <= maxBytes && len(f.fresh) < pagesAhead
+				if err := f.admit(ctx, p); p.Len == 0 || fits {
+					require.NoError(rt, err)
 					admitted++
 				} else {
-					require.Error(rt, f.admit(ctx, p), "it does not fit")
+					require.Error(rt, err, "it does not fit")
 				}
 			}
 			require.LessOrEqual(rt, f.messages, max(pageSize, maxMessages))
 			require.LessOrEqual(rt, f.bytes, max(pageSize, maxBytes))
+			full := 0
+			for _, pg := range f.pages {
+				if pg.Len > 0 {
+					full++
+				}
+			}
+			require.LessOrEqual(rt, len(f.pages), full+1)
 			f.mu.Lock()
 			p, wait := f.take(now)
 			f.mu.Unlock()
@@ -471,33 +509,43 @@ func TestPagesAreCommittedInOrder(t *testing.T) {
 			if p != nil {
 				flying = append(flying, p)
 			}
-			if len(flying) == 0 || rapid.Bool().Draw(rt, "more") && len(flying) < 4 {
-				continue
-			}
-			i := rapid.IntRange(0, len(flying)-1).Draw(rt, "which")
-			p = flying[i]
-			flying = append(flying[:i], flying[i+1:]...)
-			var err error
-			if rapid.IntRange(0, 3).Draw(rt, "nack") == 0 {
-				err = errors.New("rejected")
-			} else {
-				for _, m := range p.page.Messages(p.from, p.to) {
-					text, _ := m.AsBytes()
-					n, _ := strconv.Atoi(string(text))
-					delivered[n] = true
+			if len(flying) > 0 && (len(flying) == 4 || rapid.Bool().Draw(rt, "settle")) {
+				i := rapid.IntRange(0, len(flying)-1).Draw(rt, "which")
+				p = flying[i]
+				flying = append(flying[:i], flying[i+1:]...)
+				var err error
+				if rapid.IntRange(0, 3).Draw(rt, "nack") == 0 {
+					err = errors.New("rejected")
+				} else {
+					delivered[p.page] += p.size()
 				}
+				f.settle(p, err, now)
 			}
-			f.settle(p, err, now)
-			now = now.Add(doubtWindow)
+			now = now.Add(time.Duration(rapid.IntRange(0, 2).Draw(rt, "gap")) * doubtWindow * 2 / 3)
 			f.mu.Lock()
 			f.deliver(now)
 			f.mu.Unlock()
-			for n := range source.committed {
-				require.True(rt, delivered[n], "committed, and not delivered")
+			if stored {
+				data, covers, err := f.snapshot()
+				require.NoError(rt, err)
+				require.Equal(rt, f.unsaved == weight{}, f.clean(), "nothing is stored before the write has ended")
+				if data != nil {
+					f.saved(covers, nil)
+				}
 			}
+			for n, number := range committed {
+				require.Equal(rt, n, number, "in order")
+			}
+			if len(f.pages) > 0 {
+				require.Positive(rt, f.pages[0].left, "what is delivered in order is committed")
+			}
+		}
+		for pg, n := range delivered {
+			require.GreaterOrEqual(rt, n, pg.Len, "committed, and not delivered")
 		}
 		require.Zero(rt, f.messages)
 		require.Zero(rt, f.bytes)
+		require.True(rt, f.clean())
 	})
 }
 
@@ -537,6 +585,35 @@ func TestOldestItemInFlightIsReported(t *testing.T) {
 	}
 	f.report()
 	require.EqualValues(t, 10, source.oldest.Unix())
+}
+
+// A run tells how far it is each half minute, when it has caught up, and at its end; polls
+// that find nothing are quiet.
+func TestProgressIsTold(t *testing.T) {
+	mgr, out := resources(t, &brokenCache{})
+	synctest.Test(t, func(*testing.T) {
+		p := newProgress(mgr.Logger(), "contacts")
+		for range 100 {
+			<-time.After(time.Second)
+			p.called()
+			p.read(1000)
+		}
+		p.called()
+		p.caughtUp(30 * time.Minute)
+		for range 48 {
+			<-time.After(30 * time.Minute)
+			p.called()
+			p.read(0)
+			p.caughtUp(30 * time.Minute)
+		}
+		p.called()
+		p.read(2)
+		p.finished()
+	})
+	require.Equal(t, 5, bytes.Count([]byte(out.String()), []byte("contacts")))
+	require.Contains(t, out.String(), "60000 contacts read so far, in 60 calls, 1000/s")
+	require.Contains(t, out.String(), "Caught up: 100000 contacts in 101 calls; the next poll is at 2000-01-01T00:31:40Z")
+	require.Contains(t, out.String(), "Finished: 2 contacts in 1 calls, all delivered")
 }
 
 func TestStartsAndPollsAreSpread(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -33,17 +34,17 @@ type store struct {
 	flow *flow
 	opts *Options
 	log  *service.Logger
-	errs *service.MetricCounter
 
-	ctx    context.Context //nolint:containedctx // of the goroutine
-	cancel context.CancelFunc
-	done   chan struct{} // closed when the goroutine has ended; nil: it was not started
+	ctx     context.Context //nolint:containedctx // of the goroutine
+	cancel  context.CancelFunc
+	started atomic.Bool
+	done    chan struct{} // closed when the goroutine has ended
 
 	loggedAt time.Time // when a failure was logged
 }
 
 func newStore(f *flow, opts *Options, log *service.Logger) *store {
-	s := &store{flow: f, opts: opts, log: log, errs: opts.WriteErrors}
+	s := &store{flow: f, opts: opts, log: log, done: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -52,7 +53,7 @@ func (s *store) start() {
 	if s.opts.Slot == nil {
 		return
 	}
-	s.done = make(chan struct{})
+	s.started.Store(true)
 	go s.run()
 }
 
@@ -108,7 +109,7 @@ func (s *store) write(ctx context.Context) error {
 		s.loggedAt = time.Time{}
 		return err
 	}
-	s.errs.Incr(1)
+	s.opts.WriteErrors.Incr(1)
 	if time.Since(s.loggedAt) >= storeLogInterval {
 		s.loggedAt = time.Now()
 		s.report(err)
@@ -157,10 +158,11 @@ func (s *store) drain(ctx context.Context) error {
 	return s.wrap(err)
 }
 
-// close stores what was committed last. It waits a few seconds at most.
+// close stores what was committed last. It waits some seconds at most, and may be called
+// again where it failed.
 func (s *store) close(ctx context.Context) error {
 	s.cancel()
-	if s.done == nil {
+	if !s.started.Load() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeClose)
@@ -171,12 +173,12 @@ func (s *store) close(ctx context.Context) error {
 		return s.wrap(errNotStored)
 	}
 	data, covers, err := s.flow.snapshot()
-	if err != nil || data == nil {
-		return err
+	if err == nil && data != nil {
+		err = s.opts.Slot.Set(ctx, data)
 	}
-	if err = s.opts.Slot.Set(ctx, data); err != nil {
+	s.flow.saved(covers, err)
+	if err != nil {
 		return s.wrap(err)
 	}
-	s.flow.saved(covers, nil)
 	return nil
 }
