@@ -2,9 +2,18 @@ package contacts
 
 import "slices"
 
-// maxIdle is how many pages by number in a row may bring nothing to a sweep, as where
-// many contacts were inserted in front of them. More are the same page again.
-const maxIdle = 2
+const (
+	// maxIdle is how many pages by number in a row may bring nothing to a sweep, as
+	// where many contacts were inserted in front of them. More are suspected to be the
+	// same page again.
+	maxIdle = 2
+
+	// samePageProof is how many sweeps in a row have to meet the same page again before
+	// the API is taken to ignore the page number. Once is no proof: where as many
+	// contacts arrive between two calls as a page holds, and newest come first, the
+	// second page is the first one by right.
+	samePageProof = 3
+)
 
 // takePage goes on with a sweep.
 func (w *watermark) takePage(r *reading, a *answer) error {
@@ -14,8 +23,18 @@ func (w *watermark) takePage(r *reading, a *answer) error {
 	} else {
 		s.idle = 0
 	}
-	if r.offset > 0 && (r.repeats || s.idle > maxIdle || !s.paged && r.offset < s.end && r.n == 0 && !w.habits.Filtered) {
+	if r.offset > 0 && (r.repeats || s.idle > maxIdle) {
+		if w.run.samePage++; !w.habits.PageIgnored && w.run.samePage < samePageProof {
+			w.startSweep(s.after)
+			return nil
+		}
 		return w.withoutPages(r, a)
+	}
+	if r.offset > 0 && !s.paged && r.offset < s.end && r.n == 0 && !w.habits.Filtered {
+		return w.withoutPages(r, a)
+	}
+	if r.news > 0 && r.offset > 0 {
+		w.run.samePage = 0
 	}
 	if r.gap && w.backUp(a) {
 		return nil

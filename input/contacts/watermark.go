@@ -87,6 +87,7 @@ type run struct {
 	suspect       int                      // length that pages may be cut to; 0 for none
 	largest       int                      // page size of a forced run; 0 for no limit
 	repeated      int                      // runs read again for the sake of the count
+	samePage      int                      // sweeps in a row that met the same page again
 	head          []wisepops.ID            // its first page
 	after         int64                    // and the bound of that
 	undated       map[wisepops.ID]struct{} // those met
