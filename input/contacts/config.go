@@ -25,8 +25,13 @@ const (
 	fieldCheckpointBytes    = "checkpoint_bytes"
 )
 
-// overlapAuto reaches back as far as costs no call.
-const overlapAuto = "auto"
+const (
+	overlapAuto = "auto"
+
+	// autoOverlap finds contacts that come late by minutes. A run reaches back less where
+	// that would cost calls.
+	autoOverlap = 5 * time.Minute
+)
 
 func spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
@@ -77,7 +82,7 @@ What has no readable time is delivered too, once and with a warning, even where 
 			Default("").
 			Example("2026-02-01T00:00:00Z")).
 		Field(service.NewIntField(fieldPageSize).
-			Description("How many contacts a call returns at most, from 1 to 1000. Smaller pages cost more calls. Where fewer than 100 cannot tell the order of the API, or hold what is known already, 100 are requested, and 1000 where the API ignores the page number.").
+			Description("How many contacts a call returns at most, from 1 to 1000. Smaller pages cost more calls.").
 			Default(wisepops.MaxPageSize).
 			LintRule(`root = if this < 1 || this > 1000 { "page_size must be between 1 and 1000" }`)).
 		Field(service.NewDurationField(fieldPollInterval).
@@ -88,10 +93,10 @@ What has no readable time is delivered too, once and with a warning, even where 
 			Description("Whether to go on polling for new contacts. When `false` the input ends once it has caught up, as a scheduled job wants.").
 			Default(true)).
 		Field(service.NewStringField(fieldOverlap).
-			Description("How far the first request of a poll reaches back behind the watermark, to find contacts that the API shows late: `auto`, or a duration. Those delivered before are recognised and left out. `auto` reaches back as far as costs no further call: as far as a quarter of `page_size` known contacts, at least 10 seconds and at most 24 hours. A duration reaches back that far, and costs further calls where more contacts than a page were collected within it. Whatever is set, requests reach back by twice the lateness that was seen.").
+			Description("How far each request reaches back behind the watermark, to find contacts that the API shows late, such as `1h`. Those delivered before are recognised and left out. Less than a second has the effect of a second. A longer overlap lets the API return more that is known already: as long as that fits into one page it costs no further call. `auto` reaches back five minutes, or as far as a quarter of a page of known contacts does where that is less.").
 			Default(overlapAuto).
 			Example("1h").
-			LintRule(`root = if this != "auto" && !this.re_match("^(0|([0-9]*[.]?[0-9]+(ns|us|µs|ms|s|m|h))+)$") { "overlap must be auto or a duration such as 1h" }`).
+			LintRule(`root = if this != "auto" && this.parse_duration().catch(-1) < 0 { "overlap must be auto or a duration such as 1h" }`).
 			Advanced()).
 		Field(service.NewStringField(fieldCheckpointCache).
 			Description("The label of the xref:components:caches/about.adoc[cache resource] that keeps the watermark. An empty string keeps none: each start begins at `collected_after`, as a bounded backfill wants.").
@@ -116,11 +121,8 @@ What has no readable time is delivered too, once and with a warning, even where 
 - 'storing the watermark': the cache takes no writes. Reading pauses and the write is tried again: nothing is lost, and a crash meanwhile repeats what is not stored.
 - 'both keep their state under the key': two inputs of one process would overwrite each other's watermark: give each a 'checkpoint_cache_key' of its own.
 - 'contacts have no readable collected_at': they are delivered, once; the API or what is in front of it changed.
-- 'The API ignores the page number', 'cuts pages', 'returns short pages', 'returns contacts from before the collected_after' (warnings): the API, or what is in front of it, behaves otherwise than documented. What it does is remembered, and reading goes on in another way; the line says what that costs, and what cannot be known.
-- 'more contacts were collected at … than the … that the API returns at a time': nothing that can be requested returns the others. Read each pop-up with an input of its own ('wisepop_id'), or start over behind that instant with 'collected_after' and another 'checkpoint_cache_key'.
-- 'The API returns more contacts than its pages held': contacts were inserted behind the reader, as an import does: all are read again.
-- 'The clock of the API says … and this machine's …': one of them is wrong: look at this machine's first.
-- 'The watermark lies ahead of the clocks': a clock had jumped ahead; nothing to do, unless it comes often.
+- 'The API no longer serves oldest contacts first': nothing to do; the run is read again by pages.
+- 'The watermark lies ahead of the clock of the API': nothing to do, unless it comes often: then a clock is wrong.
 `)).
 		Example("Contacts into Postgres", "Upserts on the contact id, so that a repetition changes nothing.", `
 input:
@@ -170,7 +172,8 @@ type config struct {
 	pageSize        int
 	pollInterval    time.Duration
 	follow          bool
-	overlap         time.Duration // below zero for auto
+	overlap         time.Duration
+	autoOverlap     bool
 	cache           string
 	cacheKey        string
 	checkpointLimit int
@@ -214,11 +217,7 @@ func parseConfig(conf *service.ParsedConfig) (c config, err error) {
 	if c.follow, err = conf.FieldBool(fieldFollow); err != nil {
 		return c, err
 	}
-	overlap, err := conf.FieldString(fieldOverlap)
-	if err != nil {
-		return c, err
-	}
-	if c.overlap, err = parseOverlap(overlap); err != nil {
+	if c.overlap, c.autoOverlap, err = parseOverlap(conf); err != nil {
 		return c, err
 	}
 	if c.cache, err = conf.FieldString(fieldCheckpointCache); err != nil {
@@ -245,16 +244,19 @@ func parseConfig(conf *service.ParsedConfig) (c config, err error) {
 	return c, nil
 }
 
-// parseOverlap returns a duration below zero for auto.
-func parseOverlap(s string) (time.Duration, error) {
-	if s == overlapAuto {
-		return -1, nil
+func parseOverlap(conf *service.ParsedConfig) (overlap time.Duration, auto bool, err error) {
+	text, err := conf.FieldString(fieldOverlap)
+	if err != nil {
+		return 0, false, err
 	}
-	d, err := time.ParseDuration(s)
+	if text == overlapAuto {
+		return autoOverlap, true, nil
+	}
+	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%s must be %s or a duration such as 1h", fieldOverlap, overlapAuto)
+		return 0, false, fmt.Errorf("%s must be %s or a duration such as 1h", fieldOverlap, overlapAuto)
 	}
-	return d, nil
+	return d, false, nil
 }
 
 func optionalTime(conf *service.ParsedConfig, field string) (time.Time, error) {

@@ -3,10 +3,10 @@
 package contacts
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -17,6 +17,11 @@ import (
 	"github.com/wisepops-connect/wisepops-connect/internal/state"
 	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
+
+// maxStoredMidRun bounds the ids that are stored while the position cannot move, which is as
+// long as an API without order is read for the first time. Past it a crash in that run
+// repeats the run.
+const maxStoredMidRun = 100_000
 
 func init() {
 	service.MustRegisterBatchInput("wisepops_contacts", spec(),
@@ -86,11 +91,13 @@ type source struct {
 	log    *service.Logger
 
 	mark      *watermark
+	twins     twins
 	pageBytes int // length of the last page
 
 	// Guarded by the engine.
 	committed  progress
 	completeTo int64         // everything up to this instant was read; 0 before the first run has ended
+	midRun     bool          // the last page neither moved the position nor ended a run
 	ahead      time.Duration // by which the server's clock was ahead of ours
 
 	received    *service.MetricCounter
@@ -131,28 +138,23 @@ func (s *source) Next(ctx context.Context, retry bool) (poll.Page, error) {
 		req.CollectedAfter = time.UnixMilli(q.after)
 	}
 	res, err := s.client.Contacts(ctx, req)
-	now := time.Now()
-	var a answer
-	switch {
-	case isPastEnd(err, q):
-		res = &wisepops.ContactsPage{}
-		a, err = s.mark.pastEnd(res.Date, now)
-	case err != nil:
+	if err != nil {
 		return poll.Page{}, err
-	default:
-		s.pageBytes = res.Size
-		a, err = s.mark.take(res.Contacts, res.Date, now)
 	}
-	s.report(&a)
+	s.pageBytes = res.Size
+	now := time.Now()
+	if res.Date.IsZero() {
+		res.Date = now
+	}
+	s.twins.number(res.Contacts, q, s.mark.ordered)
+	a, err := s.mark.take(res.Contacts, res.Date)
 	if err != nil {
 		return poll.Page{}, err
 	}
 	s.lastSuccess.Set(now.Unix())
-	var ahead time.Duration
-	if !res.Date.IsZero() {
-		ahead = res.Date.Sub(now)
-	}
-	fresh, delta := a.fresh, a.delta // no more of the answer is kept
+	s.report(&a)
+	ahead := res.Date.Sub(now)
+	fresh, delta := release(a.fresh, res.Size), a.delta // no more of the answer is kept
 	return poll.Page{
 		Len:    len(fresh),
 		Bytes:  heldBytes(fresh, res.Size),
@@ -166,21 +168,32 @@ func (s *source) Next(ctx context.Context, retry bool) (poll.Page, error) {
 	}, nil
 }
 
-// isPastEnd reports whether an API that has no such page says so with 404, instead of an
-// empty page.
-func isPastEnd(err error, q question) bool {
-	apiErr, ok := errors.AsType[*wisepops.APIError](err)
-	return ok && apiErr.Status == http.StatusNotFound && q.page > 1
+// smallShare is a quarter: contacts that are less of their page than that are copied, so
+// that they do not keep all of it in memory.
+const smallShare = 4
+
+// release returns contacts that hold no more than smallShare times their own size of a page.
+func release(contacts []wisepops.Contact, body int) []wisepops.Contact {
+	size := 0
+	for i := range contacts {
+		size += len(contacts[i].Raw)
+	}
+	if smallShare*size >= body {
+		return contacts
+	}
+	contacts = slices.Clone(contacts)
+	for i := range contacts {
+		contacts[i].Raw = bytes.Clone(contacts[i].Raw)
+	}
+	return contacts
 }
 
-// heldBytes is how much memory contacts hold at most: they share the body of their page,
-// unless they are a small share of it and copies.
+// heldBytes is how much memory released contacts hold at most.
 func heldBytes(contacts []wisepops.Contact, body int) (n int) {
 	for i := range contacts {
 		n += len(contacts[i].Raw)
 	}
-	const most = 4 // contacts that are less than a quarter of a page are copied
-	return min(most*n, body)
+	return min(smallShare*n, body)
 }
 
 func oldestOf(contacts []wisepops.Contact) (oldest time.Time) {
@@ -199,14 +212,21 @@ func (s *source) report(a *answer) {
 		s.undated.Incr(int64(a.undated))
 		s.log.Warnf("%d contacts have no readable collected_at: they are delivered, and do not move the watermark", a.undated)
 	}
-	for _, w := range a.warnings {
-		s.log.Warn(w.text())
+	if a.disorder {
+		s.log.Warn("The API no longer serves oldest contacts first: this run starts over, and may repeat contacts")
+	}
+	if a.clockBack {
+		s.log.Warn("The watermark lies ahead of the clock of the API: it is set back to that clock")
 	}
 }
 
 func (s *source) commit(d *delta, ahead time.Duration) {
-	s.committed.apply(d)
-	s.completeTo = max(s.completeTo, d.completeTo)
+	before := s.committed.position
+	s.committed.apply(d, s.mark.overlap)
+	s.midRun = s.committed.position == before && d.completeTo == 0
+	if d.completeTo != 0 {
+		s.completeTo = d.completeTo
+	}
 	s.ahead = ahead
 	s.seenSize.Set(int64(s.committed.size()))
 }
@@ -226,6 +246,9 @@ func (s *source) Report(oldest time.Time) {
 
 // Encode returns the watermark as it is stored.
 func (s *source) Encode() ([]byte, error) {
+	if s.midRun && len(s.committed.seen) > maxStoredMidRun {
+		return nil, nil
+	}
 	return s.committed.encode(s.conf.wisepopID)
 }
 
@@ -238,6 +261,10 @@ func (s *source) Load(data []byte, found bool) error {
 	p.website = s.conf.website
 	s.committed = p
 	s.mark = newWatermark(p.clone(), s.conf.pageSize, s.conf.overlap, s.conf.collectedAfter, s.conf.collectedBefore)
+	if s.conf.autoOverlap {
+		s.mark.auto = true
+		s.mark.startRun()
+	}
 	return nil
 }
 
@@ -257,9 +284,6 @@ func (s *source) decode(data []byte, found bool) (progress, error) {
 	if p.website != "" && p.website != s.conf.website {
 		s.log.Warnf("The watermark %q in cache %q was stored with another API key: if that is the key of another website, the past contacts of this one are left out, and it needs a %s of its own",
 			s.slot.Key, s.slot.Cache, fieldCheckpointCacheKey)
-	}
-	if p.migrated {
-		s.log.Infof("The watermark was stored by an earlier version, whose contact ids were made otherwise: contacts of the last second before it may be repeated once")
 	}
 	if p.position == beginning {
 		return p, nil

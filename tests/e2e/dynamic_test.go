@@ -61,7 +61,7 @@ func TestRunThatCannotStoreItsWatermarkFails(t *testing.T) {
 	execute(t, db, "CREATE TRIGGER full BEFORE INSERT ON state BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END")
 	p := run(t, pipeline(a.contacts(nil), fileOutput(out), state))
 	require.Equal(t, 1, p.wait())
-	require.Contains(t, p.printed(), "what it delivered last will be delivered again by the next one")
+	require.Contains(t, p.printed(), "the next one delivers again what this one delivered last")
 	require.Contains(t, p.printed(), "disk is full")
 	execute(t, db, "DROP TRIGGER full")
 	run(t, pipeline(a.contacts(nil), fileOutput(out), state)).succeeds()
