@@ -1,0 +1,205 @@
+package destinations_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// limit is how many requests a vendor takes in a time, whenever it begins.
+type limit struct {
+	requests int
+	in       time.Duration
+}
+
+// vendor is what the fakes share: a server that takes note of each breach of its rules.
+type vendor struct {
+	t      *testing.T
+	url    string
+	limits []limit
+
+	mu       sync.Mutex
+	arrivals []time.Time
+	open     int // requests that are not answered yet
+	mostOpen int
+	heldTo   time.Time // no request before, so it was answered
+	faults   map[int]fault
+	breaches []string
+}
+
+// fault is what the vendor answers in place of its answer.
+type fault struct {
+	status     int // 0 closes the connection
+	retryAfter string
+	hold       time.Duration // what retryAfter means
+	body       string
+}
+
+// serve answers requests with the handler, but for those that faults names by their
+// number, from 1 on.
+func serve(t *testing.T, handler http.Handler, limits ...limit) *vendor {
+	t.Helper()
+	v := &vendor{t: t, limits: limits, faults: map[int]fault{}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f, faulty := v.arrive()
+		defer v.leave()
+		switch {
+		case !faulty:
+			handler.ServeHTTP(w, r)
+		case f.status == 0:
+			panic(http.ErrAbortHandler)
+		default:
+			if f.retryAfter != "" {
+				w.Header().Set("Retry-After", f.retryAfter)
+			}
+			w.WriteHeader(f.status)
+			_, _ = w.Write([]byte(f.body))
+		}
+	}))
+	v.url = server.URL
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		assert.Empty(t, v.breaches, "breaches of the vendor's rules")
+	})
+	return v
+}
+
+func (v *vendor) arrive() (fault, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	v.arrivals = append(v.arrivals, now)
+	v.open++
+	v.mostOpen = max(v.mostOpen, v.open)
+	n := len(v.arrivals)
+	for _, l := range v.limits {
+		// A request may be late on its way, and the next one not.
+		const late = 5 * time.Millisecond
+		if n > l.requests && now.Sub(v.arrivals[n-1-l.requests]) < l.in-late {
+			v.breach("request %d is one more than %d in %v", n, l.requests, l.in)
+		}
+	}
+	if now.Before(v.heldTo) {
+		v.breach("request %d comes %v before Retry-After has passed", n, v.heldTo.Sub(now))
+	}
+	f, faulty := v.faults[n]
+	if faulty && f.hold > 0 {
+		v.heldTo = now.Add(f.hold)
+	}
+	return f, faulty
+}
+
+func (v *vendor) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.open--
+}
+
+// breach must be called with the lock held, or by [vendor.demand].
+func (v *vendor) breach(format string, args ...any) {
+	if len(v.breaches) < 10 {
+		v.breaches = append(v.breaches, fmt.Sprintf(format, args...))
+	}
+}
+
+// demand takes note of a breach unless the condition holds.
+func (v *vendor) demand(holds bool, format string, args ...any) {
+	if !holds {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.breach(format, args...)
+	}
+}
+
+// fail has requests fail, by their numbers.
+func (v *vendor) fail(faults map[int]fault) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.faults = faults
+}
+
+// requests returns how many requests there were.
+func (v *vendor) requests() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.arrivals)
+}
+
+// troubles are what a vendor answers while it is away, busy, or does not know its client,
+// each quoting what no log may hold. The request that each one hits is sent again.
+func troubles(numbers ...int) map[int]fault {
+	const quoting = `{"message":"EMAILMARKER@example.com cannot be served"}`
+	all := []fault{
+		{status: http.StatusTooManyRequests, retryAfter: "1", hold: time.Second, body: quoting},
+		{status: http.StatusServiceUnavailable, retryAfter: time.Now().Add(3 * time.Second).UTC().Format(http.TimeFormat), body: quoting},
+		{status: 0},
+		{status: http.StatusInternalServerError, body: quoting},
+		{status: http.StatusUnauthorized, body: quoting},
+		{status: http.StatusNotFound, body: quoting},
+		{status: http.StatusBadGateway, body: "<html>EMAILMARKER"},
+	}
+	faults := map[int]fault{}
+	for i, n := range numbers {
+		faults[n] = all[i%len(all)]
+	}
+	return faults
+}
+
+// answer writes a JSON document.
+func answer(w http.ResponseWriter, status int, document any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(document)
+}
+
+// deadLetter is what a pipeline puts aside.
+type deadLetter struct {
+	ContactID string          `json:"contact_id"`
+	Reason    string          `json:"reason"`
+	Contact   json.RawMessage `json:"contact"`
+}
+
+// deadLetters reads what is aside, by the names of the files.
+func (w *website) deadLetters() map[string]deadLetter {
+	w.t.Helper()
+	letters := map[string]deadLetter{}
+	files, err := filepath.Glob(filepath.Join(w.dir, "dead_letters", "*.json"))
+	require.NoError(w.t, err)
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		require.NoError(w.t, err)
+		var letter deadLetter
+		require.NoError(w.t, json.Unmarshal(content, &letter), "%s", file)
+		require.Equal(w.t, letter.ContactID+".json", filepath.Base(file))
+		require.NotEmpty(w.t, letter.Reason)
+		require.NotEmpty(w.t, letter.Contact)
+		letters[letter.ContactID] = letter
+	}
+	return letters
+}
+
+// reasons counts the dead letters whose reason holds each of the texts.
+func reasons(letters map[string]deadLetter, texts ...string) map[string]int {
+	counts := map[string]int{}
+	for _, letter := range letters {
+		found := "another reason: " + letter.Reason
+		for _, text := range texts {
+			if strings.Contains(letter.Reason, text) {
+				found = text
+			}
+		}
+		counts[found]++
+	}
+	return counts
+}
