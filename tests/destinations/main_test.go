@@ -182,10 +182,27 @@ func poisoned(own ...string) []string {
 	return all
 }
 
+// named is a website whose past contacts have an email each.
+func named(contacts int) sandbox.Options {
+	return sandbox.Options{Contacts: contacts, Switches: sandbox.Switches{Anonymous: -1}}
+}
+
 // add strews contacts among those that there are.
 func (w *website) add(contacts ...string) {
 	all := w.Contacts()
 	for i, raw := range contacts {
 		w.AddRaw(all[(i+1)*len(all)/(len(contacts)+2)].CollectedAt, []byte(raw))
+	}
+}
+
+// addTwice adds twice@example.com, who submits two forms, at the end.
+func (w *website) addTwice() {
+	last := w.Contacts()[w.Len()-1].CollectedAt
+	for i, fields := range []string{
+		`{"email":"Twice@example.com","first_name":"Zoé","city":"Lyon"}`,
+		`{"email":"twice@example.com","city":"Paris"}`,
+	} {
+		at := last.Add(time.Duration(i+1) * time.Second)
+		w.AddRaw(at, fmt.Appendf(nil, `{"collected_at":%q,"wisepop_id":7,"fields":%s}`, at.UTC().Format("2006-01-02T15:04:05.000Z"), fields))
 	}
 }
