@@ -27,10 +27,12 @@ type vendor struct {
 	t      *testing.T
 	url    string
 	limits []limit
+	kind   func(*http.Request) string // limits are for each kind of request
 
 	mu       sync.Mutex
-	arrivals []time.Time
-	open     int // requests that are not answered yet
+	count    int
+	arrivals map[string][]time.Time // by kind
+	open     int                    // requests that are not answered yet
 	mostOpen int
 	heldTo   time.Time // no request before, so it was answered
 	faults   map[int]fault
@@ -49,9 +51,12 @@ type fault struct {
 // number, from 1 on.
 func serve(t *testing.T, handler http.Handler, limits ...limit) *vendor {
 	t.Helper()
-	v := &vendor{t: t, limits: limits, faults: map[int]fault{}}
+	v := &vendor{
+		t: t, limits: limits, faults: map[int]fault{}, arrivals: map[string][]time.Time{},
+		kind: func(*http.Request) string { return "" },
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f, faulty := v.arrive()
+		f, faulty := v.arrive(v.kind(r))
 		defer v.leave()
 		switch {
 		case !faulty:
@@ -75,19 +80,20 @@ func serve(t *testing.T, handler http.Handler, limits ...limit) *vendor {
 	return v
 }
 
-func (v *vendor) arrive() (fault, bool) {
+func (v *vendor) arrive(kind string) (fault, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
-	v.arrivals = append(v.arrivals, now)
+	v.count++
+	v.arrivals[kind] = append(v.arrivals[kind], now)
 	v.open++
 	v.mostOpen = max(v.mostOpen, v.open)
-	n := len(v.arrivals)
+	n, arrivals := v.count, v.arrivals[kind]
 	for _, l := range v.limits {
 		// A request may be late on its way, and the next one not.
 		const late = 5 * time.Millisecond
-		if n > l.requests && now.Sub(v.arrivals[n-1-l.requests]) < l.in-late {
-			v.breach("request %d is one more than %d in %v", n, l.requests, l.in)
+		if past := len(arrivals) - 1 - l.requests; past >= 0 && now.Sub(arrivals[past]) < l.in-late {
+			v.breach("request %d %s is one more than %d in %v", n, kind, l.requests, l.in)
 		}
 	}
 	if now.Before(v.heldTo) {
@@ -133,7 +139,7 @@ func (v *vendor) fail(faults map[int]fault) {
 func (v *vendor) requests() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return len(v.arrivals)
+	return v.count
 }
 
 // troubles are what a vendor answers while it is away, busy, or does not know its client,
