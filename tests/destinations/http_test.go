@@ -29,7 +29,7 @@ const httpInterval = 2 * time.Millisecond
 func newPlainAPI(t *testing.T) *plainAPI {
 	t.Helper()
 	a := &plainAPI{contacts: map[string]string{}}
-	a.vendor = serve(t, http.HandlerFunc(a.take), limit{1, httpInterval}, limit{50, 50 * httpInterval})
+	a.vendor = serve(t, http.HandlerFunc(a.take), limit{100, 100 * httpInterval})
 	return a
 }
 
@@ -110,7 +110,7 @@ func TestHTTPWaitsForAnAPIThatIsAway(t *testing.T) {
 			require.Len(t, a.state(), 150)
 			require.Equal(t, 150+7, a.requests(), "each trouble costs its request, and no other")
 			require.Empty(t, w.deadLetters())
-			require.Contains(t, log, "The API takes no contact for now (status [429]), and gets it again in 1 s.")
+			require.Contains(t, log, "The API takes no contact for now (status [429]), and gets it again in 3 s.")
 		})
 	}
 }
@@ -119,7 +119,7 @@ func TestHTTPWaitsForAnAPIThatIsAway(t *testing.T) {
 func TestHTTPStopsWhileItWaits(t *testing.T) {
 	t.Parallel()
 	a := newPlainAPI(t)
-	a.fail(map[int]fault{30: {status: http.StatusTooManyRequests, retryAfter: "3600"}})
+	a.fail(map[int]fault{30: {status: http.StatusTooManyRequests, hold: 3600}})
 	w := a.website(t, sandbox.Options{Contacts: 100})
 	cmd, log := w.prepare(t.Context(), "first", "shutdown_timeout=1s")
 	require.NoError(t, cmd.Start())
@@ -129,6 +129,7 @@ func TestHTTPStopsWhileItWaits(t *testing.T) {
 	_ = cmd.Wait() // with an error: what was in flight was not delivered
 	require.Less(t, time.Since(stopped), 10*time.Second)
 	w.requireNothingPrivate(log.String())
+	a.hold(time.Time{})
 	w.run("first")
 	require.Len(t, a.state(), 100)
 	require.Empty(t, w.deadLetters())

@@ -219,7 +219,7 @@ func TestKlaviyoTakesAllButPoisonedContacts(t *testing.T) {
 			w.addTwice()
 			at := w.Contacts()[w.Len()-1].CollectedAt.Add(time.Minute)
 			for _, fields := range []string{`{"email":"yes@example.com","consent":true}`, `{"email":"left@example.com","consent":true}`} {
-				w.AddRaw(at, fmt.Appendf(nil, `{"collected_at":%q,"wisepop_id":7,"fields":%s}`, at.UTC().Format("2006-01-02T15:04:05.000Z"), fields))
+				w.addAt(at, fields)
 			}
 			k.consent["left@example.com"] = "UNSUBSCRIBED"
 			consented := map[string]bool{}

@@ -166,7 +166,7 @@ func TestMailchimpTakesAllButPoisonedContacts(t *testing.T) {
 		`{"email":"left@example.com","consent":true,"first_name":"Left"}`, `{"email":"later@example.com"}`, `{"email":"later@example.com","consent":true}`,
 	} {
 		at = at.Add(time.Duration(i) * time.Second)
-		w.AddRaw(at, fmt.Appendf(nil, `{"collected_at":%q,"wisepop_id":7,"fields":%s}`, at.UTC().Format("2006-01-02T15:04:05.000Z"), fields))
+		w.addAt(at, fields)
 	}
 	m.members[memberHash("left@example.com")] = &mailchimpMember{Email: "left@example.com", Status: "unsubscribed"}
 
@@ -221,7 +221,7 @@ func TestMailchimpIsWaitedFor(t *testing.T) {
 			w := m.website(t, named(1000))
 			first := w.Contacts()[0].CollectedAt
 			for i := range 10 {
-				w.AddRaw(first, fmt.Appendf(nil, `{"collected_at":%q,"wisepop_id":7,"fields":{"email":"there%d@example.com"}}`, first.UTC().Format("2006-01-02T15:04:05.000Z"), i))
+				w.addAt(first, fmt.Sprintf(`{"email":"there%d@example.com"}`, i))
 			}
 			log := w.run("first", "error_handling.strict="+strict)
 			require.Equal(t, 1010, len(m.members)) //nolint:testifylint // Len prints them all

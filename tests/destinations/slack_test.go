@@ -30,7 +30,7 @@ const slackInterval = "2.2ms"
 func newSlack(t *testing.T) *slack {
 	t.Helper()
 	s := &slack{answers: map[int]string{}}
-	s.vendor = serve(t, http.HandlerFunc(s.post), limit{1, 2 * time.Millisecond}, limit{50, 100 * time.Millisecond})
+	s.vendor = serve(t, http.HandlerFunc(s.post), limit{100, 200 * time.Millisecond})
 	return s
 }
 

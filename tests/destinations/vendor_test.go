@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -41,10 +42,10 @@ type vendor struct {
 
 // fault is what the vendor answers in place of its answer.
 type fault struct {
-	status     int // 0 closes the connection
-	retryAfter string
-	hold       time.Duration // what retryAfter means
-	body       string
+	status int // 0 closes the connection
+	hold   int // Retry-After, in seconds
+	date   int // the same, as a date
+	body   string
 }
 
 // serve answers requests with the handler, but for those that faults names by their
@@ -64,8 +65,14 @@ func serve(t *testing.T, handler http.Handler, limits ...limit) *vendor {
 		case f.status == 0:
 			panic(http.ErrAbortHandler)
 		default:
-			if f.retryAfter != "" {
-				w.Header().Set("Retry-After", f.retryAfter)
+			if f.hold > 0 {
+				w.Header().Set("Retry-After", strconv.Itoa(f.hold))
+				v.hold(time.Now().Add(time.Duration(f.hold) * time.Second))
+			}
+			if f.date > 0 {
+				date := time.Now().Add(time.Duration(f.date) * time.Second).UTC().Truncate(time.Second)
+				w.Header().Set("Retry-After", date.Format(http.TimeFormat))
+				v.hold(date)
 			}
 			w.WriteHeader(f.status)
 			_, _ = w.Write([]byte(f.body))
@@ -91,7 +98,7 @@ func (v *vendor) arrive(kind string) (fault, bool) {
 	n, arrivals := v.count, v.arrivals[kind]
 	for _, l := range v.limits {
 		// A request may be late on its way, and the next one not.
-		const late = 5 * time.Millisecond
+		const late = 10 * time.Millisecond
 		if past := len(arrivals) - 1 - l.requests; past >= 0 && now.Sub(arrivals[past]) < l.in-late {
 			v.breach("request %d %s is one more than %d in %v", n, kind, l.requests, l.in)
 		}
@@ -100,9 +107,6 @@ func (v *vendor) arrive(kind string) (fault, bool) {
 		v.breach("request %d comes %v before Retry-After has passed", n, v.heldTo.Sub(now))
 	}
 	f, faulty := v.faults[n]
-	if faulty && f.hold > 0 {
-		v.heldTo = now.Add(f.hold)
-	}
 	return f, faulty
 }
 
@@ -110,6 +114,13 @@ func (v *vendor) leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.open--
+}
+
+// hold has no request come before that time.
+func (v *vendor) hold(to time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.heldTo = to
 }
 
 // breach must be called with the lock held, or by [vendor.demand].
@@ -147,8 +158,8 @@ func (v *vendor) requests() int {
 func troubles(numbers ...int) map[int]fault {
 	const quoting = `{"message":"EMAILMARKER@example.com cannot be served"}`
 	all := []fault{
-		{status: http.StatusTooManyRequests, retryAfter: "1", hold: time.Second, body: quoting},
-		{status: http.StatusServiceUnavailable, retryAfter: time.Now().Add(3 * time.Second).UTC().Format(http.TimeFormat), body: quoting},
+		{status: http.StatusTooManyRequests, hold: 3, body: quoting},
+		{status: http.StatusServiceUnavailable, date: 5, body: quoting},
 		{status: 0},
 		{status: http.StatusInternalServerError, body: quoting},
 		{status: http.StatusUnauthorized, body: quoting},
