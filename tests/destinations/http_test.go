@@ -121,16 +121,22 @@ func TestHTTPStopsWhileItWaits(t *testing.T) {
 	a := newPlainAPI(t)
 	a.fail(map[int]fault{30: {status: http.StatusTooManyRequests, hold: 3600}})
 	w := a.website(t, sandbox.Options{Contacts: 100})
-	cmd, log := w.prepare(t.Context(), "first", "shutdown_timeout=1s")
-	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { return strings.Contains(log.String(), "in 3600 s") }, patience, 10*time.Millisecond)
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	stopped := time.Now()
-	_ = cmd.Wait() // with an error: what was in flight was not delivered
-	require.Less(t, time.Since(stopped), 10*time.Second)
-	w.requireNothingPrivate(log.String())
-	a.hold(time.Time{})
+	w.stopWhileWaiting(a.vendor)
 	w.run("first")
 	require.Len(t, a.state(), 100)
 	require.Empty(t, w.deadLetters())
+}
+
+// stopWhileWaiting runs the pipeline until it waits for an hour, and stops it.
+func (w *website) stopWhileWaiting(v *vendor) {
+	w.t.Helper()
+	cmd, log := w.prepare(w.t.Context(), "first", "shutdown_timeout=1s")
+	require.NoError(w.t, cmd.Start())
+	require.Eventually(w.t, func() bool { return strings.Contains(log.String(), "in 3600 s") }, patience, 10*time.Millisecond)
+	require.NoError(w.t, cmd.Process.Signal(syscall.SIGTERM))
+	stopped := time.Now()
+	_ = cmd.Wait() // with an error: what was in flight was not delivered
+	require.Less(w.t, time.Since(stopped), 10*time.Second)
+	w.requireNothingPrivate(log.String())
+	v.hold(time.Time{})
 }

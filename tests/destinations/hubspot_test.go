@@ -213,3 +213,14 @@ func TestHubspotPropertyThatDoesNotExistPutsNothingAside(t *testing.T) {
 	require.Empty(t, w.deadLetters())
 	require.Contains(t, log, "(status 400 PROPERTY_DOESNT_EXIST)")
 }
+
+func TestHubspotStopsWhileItWaits(t *testing.T) {
+	t.Parallel()
+	h := newHubspot(t, true)
+	h.fail(map[int]fault{3: {status: http.StatusTooManyRequests, hold: 3600}})
+	w := h.website(t, named(1500))
+	w.stopWhileWaiting(h.vendor)
+	w.run("first")
+	require.Equal(t, 1500, len(h.contacts)) //nolint:testifylint // Len prints them all
+	require.Empty(t, w.deadLetters())
+}
