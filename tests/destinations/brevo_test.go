@@ -70,8 +70,8 @@ func (b *brevo) create(w http.ResponseWriter, r *http.Request) {
 		case len(value) > 5000:
 			reject("out_of_range", name+" is too long")
 			return
-		case strings.Contains(value, "\x00"):
-			reject("invalid_parameter", name+" holds a NUL")
+		case strings.Contains(value, "\x01"):
+			reject("invalid_parameter", name+" holds a control character")
 			return
 		}
 	}
@@ -132,7 +132,7 @@ func TestBrevoTakesAllButPoisonedContacts(t *testing.T) {
 		require.Equal(t, consented[email], slices.Contains(contact.Lists, 7), "on the list, or not, against what somebody chose")
 	}
 	letters := w.deadLetters()
-	texts := []string{"not a JSON object", "too long", "NUL", "Invalid email"}
+	texts := []string{"not a JSON object", "too long", "control character", "Invalid email"}
 	require.Equal(t, map[string]int{texts[0]: 2, texts[1]: 2, texts[2]: 2, texts[3]: 4}, reasons(letters, texts...))
 	for _, letter := range letters {
 		require.NotContains(t, string(letter.Contact), "updateEnabled", "the record, not what Brevo is sent")

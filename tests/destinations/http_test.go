@@ -47,8 +47,8 @@ func (a *plainAPI) take(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case len(body) > 1<<16:
 		answer(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "too large"})
-	case strings.Contains(string(body), `\u0000`):
-		answer(w, http.StatusBadRequest, map[string]string{"error": "NUL in a text"})
+	case strings.Contains(string(body), `\u0001`):
+		answer(w, http.StatusBadRequest, map[string]string{"error": "control character in a text"})
 	case strings.HasSuffix(contact.Email, refused):
 		answer(w, http.StatusUnprocessableEntity, map[string]string{"error": contact.Email + " is no email address"})
 	default:

@@ -70,8 +70,8 @@ func (h *hubspot) judge(properties map[string]string) *hubspotError {
 		if len(value) > 65_536 {
 			return hubspotRejection("PROPERTY_TOO_LONG", name+" is too long")
 		}
-		if strings.Contains(value, "\x00") {
-			return hubspotRejection("INVALID_STRING", name+" holds a NUL")
+		if strings.Contains(value, "\x01") {
+			return hubspotRejection("INVALID_STRING", name+" holds a control character")
 		}
 	}
 	if strings.HasSuffix(properties["email"], refused) {

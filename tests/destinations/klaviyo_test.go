@@ -95,7 +95,7 @@ func klaviyoError(code, detail, pointer string) map[string]any {
 	return map[string]any{"id": "1", "code": code, "title": "Invalid input.", "detail": detail, "source": map[string]string{"pointer": pointer}}
 }
 
-// create takes jobs. A NUL has it refuse all of a job at once.
+// create takes jobs. A control character has it reject all of a job at once.
 func (k *klaviyo) create(w http.ResponseWriter, r *http.Request) {
 	document := k.read(r, "profile-bulk-import-job")
 	job := &klaviyoJob{}
@@ -105,8 +105,8 @@ func (k *klaviyo) create(w http.ResponseWriter, r *http.Request) {
 		k.demand(!slices.Contains(job.emails, email), "a profile twice in a job")
 		job.emails = append(job.emails, email)
 		switch {
-		case strings.Contains(string(raw), `\u0000`):
-			answer(w, http.StatusBadRequest, map[string]any{"errors": []any{klaviyoError("invalid", "NUL in a text",
+		case strings.Contains(string(raw), `\u0001`):
+			answer(w, http.StatusBadRequest, map[string]any{"errors": []any{klaviyoError("invalid", "control character in a text",
 				fmt.Sprintf("/data/attributes/profiles/data/%d/attributes/location/city", i))}})
 			return
 		case strings.HasSuffix(email, refused):
@@ -236,7 +236,7 @@ func TestKlaviyoTakesAllButPoisonedContacts(t *testing.T) {
 			require.Equal(t, map[string]any{"city": "Paris"}, k.profiles["twice@example.com"]["location"])
 			require.Equal(t, "Zoé", k.profiles["twice@example.com"]["first_name"])
 			letters := w.deadLetters()
-			texts := []string{"not a JSON object", "too large", "NUL", "Invalid email"}
+			texts := []string{"not a JSON object", "too large", "control character", "Invalid email"}
 			require.Equal(t, map[string]int{texts[0]: 2, texts[1]: 2, texts[2]: 2, texts[3]: 4}, reasons(letters, texts...))
 
 			require.Equal(t, "UNSUBSCRIBED", k.consent["left@example.com"])

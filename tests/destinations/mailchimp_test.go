@@ -66,8 +66,8 @@ func (*mailchimp) judge(member mailchimpMember) (field, message string) {
 		if len(value) > 255 {
 			return name, "This value should be of 255 characters at most."
 		}
-		if strings.Contains(value, "\x00") {
-			return name, "This value holds a NUL."
+		if strings.Contains(value, "\x01") {
+			return name, "This value holds a control character."
 		}
 	}
 	return "", ""
@@ -193,7 +193,7 @@ func TestMailchimpTakesAllButPoisonedContacts(t *testing.T) {
 	require.Equal(t, len(consented)-1, pending)
 	require.Greater(t, pending, 10)
 	letters := w.deadLetters()
-	texts := []string{"not a JSON object", "255 characters", "NUL", "looks fake"}
+	texts := []string{"not a JSON object", "255 characters", "control character", "looks fake"}
 	require.Equal(t, map[string]int{texts[0]: 2, texts[1]: 4, texts[2]: 2, texts[3]: 2}, reasons(letters, texts...))
 
 	requests := m.requests()

@@ -170,7 +170,7 @@ const goodContacts = 990
 const refused = "@refused.invalid"
 
 // poisoned are ten contacts that no destination takes: two that are no contact, and two
-// each with a NUL, with too long a value, and with a refused email. The last two are the
+// each with a control character, with too long a value, and with a refused email. The last two are the
 // destination's own.
 func poisoned(own ...string) []string {
 	const contact = `{"collected_at":%q,"wisepop_id":7,"fields":%s}`
@@ -179,7 +179,7 @@ func poisoned(own ...string) []string {
 		at := fmt.Sprintf("2024-01-01T12:00:00.00%dZ", i)
 		all = append(all,
 			[]string{`["EMAILMARKER"]`, `"EMAILMARKER"`}[i],
-			fmt.Sprintf(contact, at, fmt.Sprintf(`{"email":"nul%d@example.com","city":"a\u0000b"}`, i)),
+			fmt.Sprintf(contact, at, fmt.Sprintf(`{"email":"control%d@example.com","city":"a\u0001b"}`, i)),
 			fmt.Sprintf(contact, at, fmt.Sprintf(`{"email":"long%d@example.com","city":%q}`, i, strings.Repeat("x", 70_000))),
 			fmt.Sprintf(contact, at, fmt.Sprintf(`{"email":"poison%d%s","city":"Paris"}`, i, refused)),
 			fmt.Sprintf(contact, at, own[i]),
