@@ -29,8 +29,8 @@ func TestMariaDBHasOneRowAContact(t *testing.T) {
 			`"form_session":"a1","fields":{"Phone":"090-1234-5678","お名前":"佐藤 さくら"}}`))
 	w.site.AddRaw(time.Date(2030, time.January, 3, 10, 0, 0, 0, time.UTC), []byte(
 		`{"collected_at":"2030-01-03T10:00:00Z","wisepop_id":12345,"fields":{"email":"さくら.🌻@example.com"}}`))
-	w.set("MARIADB_DSN=root@tcp(" + s.address + ")/leads")
-	const pipeline = "tests/integration/config/leads_to_mariadb.yaml"
+	w.set("MYSQL_DSN=root@tcp(" + s.address + ")/leads")
+	const pipeline = "config/leads_to_mysql.yaml"
 
 	g := newGate(w)
 	r := w.start(pipeline, resources("state_sqlite"), once, smallPages)
@@ -94,8 +94,8 @@ func TestMariaDBKeepsPoisonedContactsAside(t *testing.T) {
 	} {
 		w.site.AddRaw(sandbox.DefaultStart.Add(time.Duration(i)*time.Millisecond), []byte(raw))
 	}
-	w.set("MARIADB_DSN=root@tcp(" + s.address + ")/leads")
-	w.start("tests/integration/config/leads_to_mariadb.yaml", resources("state_sqlite"), once).succeeds()
+	w.set("MYSQL_DSN=root@tcp(" + s.address + ")/leads")
+	w.start("config/leads_to_mysql.yaml", resources("state_sqlite"), once).succeeds()
 	w.requireAll(rows(t, db), 3)
 	var aside int
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(DISTINCT contact_id) FROM wisepops_dead_letters").Scan(&aside))

@@ -77,7 +77,7 @@ func TestRefusedContactsAreKeptAside(t *testing.T) {
 	log := p.runToEnd("state_postgres")
 	p.requireAll(6)
 	require.Equal(t, 6, p.count("wisepops_dead_letters"))
-	require.Contains(t, log, "went to the table wisepops_dead_letters")
+	require.Contains(t, log, "goes to the table wisepops_dead_letters")
 	var kept int
 	require.NoError(t, p.db.QueryRowContext(t.Context(),
 		`SELECT count(*) FROM wisepops_dead_letters WHERE contact_id ~ '^[0-9a-f]{32}$' AND reason <> ''

@@ -44,7 +44,7 @@ func TestStateInMemoryEndsWithTheProcess(t *testing.T) {
 }
 
 func TestKilledPipelinesLoseNothing(t *testing.T) {
-	const kills, contacts = 3, 8000
+	const kills, contacts = 3, 20_000
 	for _, state := range durable {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +53,7 @@ func TestKilledPipelinesLoseNothing(t *testing.T) {
 			for range kills {
 				began = p.count("wisepops_contacts")
 				r := p.start(state, "input.wisepops_contacts.page_size=100", "input.wisepops_contacts.checkpoint_limit=1000")
-				eventually(t, "contacts arrive", func() bool { return p.count("wisepops_contacts") > began+300 })
+				eventually(t, "contacts arrive", func() bool { return p.count("wisepops_contacts") > began+contacts/8 })
 				r.kill()
 			}
 			require.Less(t, p.count("wisepops_contacts"), contacts, "the kills came too late to show anything")
