@@ -108,6 +108,25 @@ func TestPostgresStoppedInTheMiddleLosesNothing(t *testing.T) {
 	require.Zero(t, p.count("wisepops_dead_letters"))
 }
 
+// A pop-up that can never become a row stops no other of its snapshot.
+func TestSnapshotsAreRowsButForOneThatIsRejected(t *testing.T) {
+	p := newPlace(t, sandbox.Options{})
+	made, never := "2017-02-27 15:29:43", "0000-01-01 00:00:00"
+	popups := make([]sandbox.Campaign, 1000)
+	for i := range popups {
+		popups[i] = sandbox.Campaign{ID: int64(i + 1), Label: "Pop-up", CreatedAt: &made, Activated: true, DisplayCount: 1 << 40}
+	}
+	popups[499].CreatedAt = &never
+	p.site.SetCampaigns(popups...)
+	for snapshots := 1; snapshots <= 2; snapshots++ {
+		log := p.website.start("config/performance_to_postgres.yaml", resources("state_sqlite"), "input.wisepops_performance.follow=false").succeeds()
+		require.Contains(t, log, "Pop-up 500 of ")
+		require.Equal(t, 999*snapshots, p.count("wisepops_performance WHERE wisepop_id <> 500 AND display_count = 1099511627776"))
+		require.Equal(t, snapshots, p.count("wisepops_performance_dead_letters WHERE wisepop_id = '500' AND reason LIKE '%(22008)'"))
+	}
+	require.Equal(t, 999, p.count("wisepops_performance WHERE display_growth = 0"), "the second knows the first")
+}
+
 // newPostgres returns a server, and the DSN of a user who may do everything.
 func newPostgres(t *testing.T) (s *server, dsn string) {
 	t.Helper()
