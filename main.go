@@ -66,6 +66,7 @@ func main() {
 		service.CLIOptSetBinaryName("wisepops-connect"),
 		service.CLIOptSetProductName("Wisepops Connect"),
 		service.CLIOptSetDocumentationURL("https://github.com/wisepops-connect/wisepops-connect"),
+		service.CLIOptSetEnvVarLookup(lookup),
 		service.CLIOptAddCommand(command.Demo(demoPipeline)),
 		service.CLIOptAddCommand(command.Sandbox()),
 		service.CLIOptAddCommand(command.Hooks()),
@@ -77,4 +78,15 @@ func main() {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// lookup finds a variable of the environment for a pipeline. Whoever writes rows to
+// PostgreSQL, and keeps the state there too, names the database once: Benthos has no default
+// that is another variable.
+func lookup(_ context.Context, name string) (value string, ok bool) {
+	value, ok = os.LookupEnv(name)
+	if value == "" && name == "WISEPOPS_STATE_DSN" {
+		return os.LookupEnv("POSTGRES_DSN")
+	}
+	return value, ok
 }

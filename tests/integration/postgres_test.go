@@ -189,7 +189,7 @@ func newPlaceOn(t *testing.T, base string, opts sandbox.Options) *place {
 	p.db, err = sql.Open("postgres", p.dsn)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.db.Close()) })
-	p.set("POSTGRES_DSN="+p.dsn, "WISEPOPS_STATE_DSN="+p.dsn)
+	p.set("POSTGRES_DSN=" + p.dsn) // for the state as well
 	return p
 }
 
