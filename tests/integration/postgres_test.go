@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -125,6 +127,84 @@ func TestSnapshotsAreRowsButForOneThatIsRejected(t *testing.T) {
 		require.Equal(t, snapshots, p.count("wisepops_performance_dead_letters WHERE wisepop_id = '500' AND reason LIKE '%(22008)'"))
 	}
 	require.Equal(t, 999, p.count("wisepops_performance WHERE display_growth = 0"), "the second knows the first")
+}
+
+// Live contacts come by webhook while past ones are read, some of them by both ways.
+func TestDeliveriesAreRowsBesideABackfill(t *testing.T) {
+	t.Parallel()
+	const past = 20_000
+	p := newPlace(t, sandbox.Options{Contacts: past})
+	receiver := net.JoinHostPort("127.0.0.1", freePort(t))
+	p.set("WEBHOOK_ADDRESS="+receiver, "WEBHOOK_PUBLIC_URL=http://"+receiver+"/wisepops", "POLL_INTERVAL=1s")
+	const pipeline = "config/leads_realtime_to_postgres.yaml"
+	r := p.website.start(pipeline, resources("state_sqlite"))
+	eventually(t, "hooks are registered", func() bool { return len(p.site.Hooks()) == 3 })
+	p.delivers(t)
+	for range 300 {
+		p.site.Submit()
+	}
+	eventually(t, "deliveries are rows", func() bool { return p.count("wisepops_contacts WHERE event IS NOT NULL") > 100 })
+	require.Less(t, p.count("wisepops_contacts"), past, "the backfill was over before deliveries came")
+	r.kill()
+	r = p.website.start(pipeline, resources("state_sqlite"))
+	eventually(t, "all are delivered", func() bool { return p.site.Deliveries().Pending == 0 })
+	eventually(t, "all are read", func() bool { return p.count("wisepops_contacts") == p.site.Len() })
+	live := p.count("wisepops_contacts WHERE event IS NOT NULL")
+	require.Equal(t, p.site.Len()-past, live)
+	calls := p.site.Calls().ByEndpoint["GET /contacts"]
+	eventually(t, "polls bring what webhooks had", func() bool { return p.site.Calls().ByEndpoint["GET /contacts"] > calls+1 })
+	r.terminate()
+	p.requireAll(0)
+	require.Equal(t, live, p.count("wisepops_contacts WHERE event IS NOT NULL"), "a poll took the event away")
+	require.Zero(t, p.count("wisepops_dead_letters"))
+}
+
+// delivers has the website deliver what visitors submit, until the test ends.
+func (w *website) delivers(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var delivering sync.WaitGroup
+	delivering.Go(func() {
+		w.site.Deliver(ctx, sandbox.DeliveryOptions{Retry: 50 * time.Millisecond, Attempts: 1000})
+	})
+	t.Cleanup(func() {
+		cancel()
+		delivering.Wait()
+	})
+}
+
+// A delivery is answered 200 once its row is committed, and not before.
+func TestNoDeliveryIsAnsweredBeforeItsRowIsCommitted(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, sandbox.Options{})
+	receiver := net.JoinHostPort("127.0.0.1", freePort(t))
+	p.set("WEBHOOK_ADDRESS="+receiver, "WEBHOOK_PUBLIC_URL=http://"+receiver+"/wisepops")
+	r := p.website.start("config/leads_realtime_to_postgres.yaml", resources("state_sqlite"))
+	eventually(t, "hooks are registered", func() bool { return len(p.site.Hooks()) == 3 })
+	eventually(t, "the table is there", func() bool { return p.exists("wisepops_contacts") })
+	// Whoever commits a contact waits for this transaction.
+	p.exec(`CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(hashtext(current_schema())); RETURN NULL; END $$`)
+	p.exec(`CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON wisepops_contacts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()`)
+	other, err := p.db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = other.ExecContext(t.Context(), "SELECT pg_advisory_xact_lock(hashtext(current_schema()))")
+	require.NoError(t, err)
+
+	p.delivers(t)
+	p.site.Submit()
+	eventually(t, "the commit waits", func() bool {
+		var waiting bool
+		require.NoError(t, p.db.QueryRowContext(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+			AND objid::bigint = (hashtext(current_schema())::bigint & 4294967295))`).Scan(&waiting))
+		return waiting
+	})
+	require.Empty(t, p.site.Deliveries().ByStatus)
+	require.Zero(t, p.count("wisepops_contacts"))
+	require.NoError(t, other.Rollback())
+	eventually(t, "it is delivered", func() bool { return p.site.Deliveries().Pending == 0 })
+	require.Positive(t, p.site.Deliveries().ByStatus[http.StatusOK])
+	require.Equal(t, p.site.Len(), p.count("wisepops_contacts"))
+	r.terminate()
 }
 
 // newPostgres returns a server, and the DSN of a user who may do everything.
