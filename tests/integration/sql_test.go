@@ -269,7 +269,7 @@ func TestLockedFileOfSQLiteIsWaitedFor(t *testing.T) {
 		var n int
 		return db.QueryRowContext(t.Context(), "SELECT count(*) FROM wisepops_contacts").Scan(&n) == nil && n > 0
 	})
-	failures := func() int { return strings.Count(r.log.String(), "Failed to send message to sql_insert") }
+	failures := func() int { return strings.Count(r.log.String(), "Failed to send message to sql_raw") }
 	var other *sql.Conn
 	before := 0
 	w.survives(g, func() int { return len(rows(t, db)) }, outage{
