@@ -40,7 +40,7 @@ func main() {
 		exitOn(load(context.Background(), os.Args[2], os.Args[3]))
 		return
 	}
-	only := flag.String("only", "", "contacts, webhook, privacy, start, backlog, latency or delivery; all where empty")
+	only := flag.String("only", "", "contacts, webhook, privacy, start, backlog, latency, delivery, sinks or commits; all where empty")
 	most := flag.Int("backlog", 5_000_000, "the longest backlog, in contacts")
 	duration := flag.Duration("load", 5*time.Second, "how long each rival receives deliveries")
 	binary := flag.String("binary", "bin/wisepops-connect", "the binary to measure")
@@ -63,6 +63,8 @@ func main() {
 		}},
 		{"latency", func() error { return benchLatency(ctx, *binary, *configs) }},
 		{"delivery", func() error { return benchDelivery(ctx, *binary, *configs) }},
+		{"sinks", func() error { return benchSinks(ctx, *binary, *configs, *contacts, *rounds) }},
+		{"commits", func() error { return benchCommits(ctx, *binary, *contacts, *rounds) }},
 	} {
 		if *only == "" || *only == b.name {
 			exitOn(b.run())

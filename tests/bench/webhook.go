@@ -82,13 +82,21 @@ func medianLoad(runs []loadResult) loadResult {
 	}
 }
 
-func measureLoad(ctx context.Context, self, binary, config string, duration time.Duration) (res loadResult, err error) {
+func measureLoad(ctx context.Context, self, binary, config string, duration time.Duration) (loadResult, error) {
+	return measureServer(ctx, self, duration, func(address string) *exec.Cmd {
+		server := exec.CommandContext(ctx, binary, "run", config) //nolint:gosec // the binary under test
+		server.Env = append(os.Environ(), "ADDRESS="+address)
+		return server
+	})
+}
+
+// measureServer has a server of an address take the load.
+func measureServer(ctx context.Context, self string, duration time.Duration, command func(address string) *exec.Cmd) (res loadResult, err error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return res, err
 	}
-	server := exec.CommandContext(ctx, binary, "run", config) //nolint:gosec // the binary under test
-	server.Env = append(os.Environ(), "ADDRESS="+address)
+	server := command(address)
 	server.Stdout, server.Stderr = os.Stderr, os.Stderr
 	if err := server.Start(); err != nil {
 		return res, err
