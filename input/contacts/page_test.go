@@ -2,6 +2,7 @@ package contacts
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -115,4 +116,31 @@ func TestNeitherPageNorBoundIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, "whatever page and collected_after")
 	require.Len(t, r.delivered, 1000)
 	require.Zero(t, r.repeated())
+}
+
+// The engine discards the delta of an answer that is an error: what was read must not run
+// ahead of what can be acknowledged.
+func TestAnswerThatIsAnErrorChangesNoProgress(t *testing.T) {
+	api := newAPI()
+	api.paging, api.bound = "ignored", "ignored"
+	api.addMany(1500, someInstant, 0)
+	api.now += day
+	r := newReader(t, api, 1000, autoOverlap)
+	r.after = time.UnixMilli(someInstant + minute)
+	r.restart()
+	var err error
+	for range 10 {
+		if _, err = r.try(); err != nil {
+			break
+		}
+		r.ack(1)
+	}
+	require.Error(t, err)
+	for i := range 3 {
+		api.add(someInstant - int64(i)) // new, and left out
+		_, err = r.try()
+		require.Error(t, err)
+		require.Equal(t, r.acked.seen, r.mark.seen)
+		require.Equal(t, r.acked.total, r.mark.total)
+	}
 }

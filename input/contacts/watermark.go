@@ -209,6 +209,7 @@ func (w *watermark) pastEnd(server, own time.Time) (answer, error) {
 }
 
 func (w *watermark) takeAnswer(contacts []wisepops.Contact, c clocks) (a answer, err error) {
+	before := w.marks
 	r := w.read(contacts, c, &a)
 	w.run.read += r.fresh
 	w.tellClocks(c, &a)
@@ -227,11 +228,19 @@ func (w *watermark) takeAnswer(contacts []wisepops.Contact, c clocks) (a answer,
 		err = w.takePage(r, &a)
 	}
 	w.habits.LongestPage = max(w.habits.LongestPage, r.n)
+	if err != nil {
+		// Its delta is discarded, so nothing is kept of it but what it shows of the API.
+		learned := w.habits
+		w.marks = before
+		w.habits = learned
+		w.startRun()
+		return a, err
+	}
 	w.commit(r, &a)
-	if a.caughtUp || err != nil {
+	if a.caughtUp {
 		w.startRun()
 	}
-	return a, err
+	return a, nil
 }
 
 // commit makes the delta of a page, and adds it to what was read.
