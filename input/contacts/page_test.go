@@ -144,3 +144,33 @@ func TestAnswerThatIsAnErrorChangesNoProgress(t *testing.T) {
 		require.Equal(t, r.acked.total, r.mark.total)
 	}
 }
+
+func TestFreshContactsDoNotKeepTheirPage(t *testing.T) {
+	api := newAPI()
+	api.addMany(250, someInstant, 1000)
+	api.now += day
+	r := newReader(t, api, 1000, autoOverlap)
+	r.poll()
+	require.Nil(t, r.step().fresh)
+
+	api.add(api.now)
+	page, _ := api.ask(r.mark.next)
+	server, own := api.clocks()
+	last := page[len(page)-1]
+	a, err := r.mark.take(page, server, own)
+	require.NoError(t, err)
+	require.Len(t, a.fresh, 1)
+	require.Equal(t, last.Raw, a.fresh[0].Raw)
+	require.NotSame(t, &last.Raw[0], &a.fresh[0].Raw[0], "few contacts are copied")
+	require.Less(t, cap(a.fresh), 10)
+
+	api = newAPI()
+	api.addMany(250, someInstant, 1000)
+	api.now += day
+	r = newReader(t, api, 1000, autoOverlap)
+	page, _ = api.ask(r.mark.next)
+	first := page[0]
+	a, err = r.mark.take(page, server, own)
+	require.NoError(t, err)
+	require.Same(t, &first.Raw[0], &a.fresh[0].Raw[0], "many are not")
+}

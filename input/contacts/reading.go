@@ -100,7 +100,7 @@ func (w *watermark) read(contacts []wisepops.Contact, c clocks, a *answer) *read
 		r.repeats = r.full && r.n <= len(head) && slices.Equal(r.base, head[:r.n])
 		if r.repeats {
 			r.known = r.n
-			a.duplicates = r.n
+			a.duplicates, a.fresh = r.n, nil
 			return r
 		}
 		if w.phase == checking && w.ofSweep() {
@@ -161,10 +161,30 @@ func (w *watermark) read(contacts []wisepops.Contact, c clocks, a *answer) *read
 		w.classify(c, i, r, a)
 	}
 	r.fresh = len(a.fresh)
+	a.fresh = release(a.fresh, r.n)
 	r.news += r.fresh
 	s.known += r.known
 	a.duplicates = r.known
 	return r
+}
+
+// keepShare is the share of a page from which its memory is kept for what is fresh.
+const keepShare = 4
+
+// release lets go of a page of n contacts, of which few are fresh: they share the
+// memory of its body, and may be in flight for long.
+func release(fresh []wisepops.Contact, n int) []wisepops.Contact {
+	if len(fresh) == 0 {
+		return nil
+	}
+	if keepShare*len(fresh) >= n {
+		return fresh
+	}
+	fresh = slices.Clone(fresh)
+	for i := range fresh {
+		fresh[i].Raw = slices.Clone(fresh[i].Raw)
+	}
+	return fresh
 }
 
 // classify decides what becomes of a contact.
