@@ -279,7 +279,8 @@ func (w *watermark) finish(a *answer) {
 	s := &w.sweep
 	w.advance()
 	a.caughtUp = true
-	a.finished = w.until != 0 && s.now >= w.until
+	// Contacts may yet appear that are late.
+	a.finished = w.until != 0 && s.now >= w.until+max(w.need(), lateReach)
 	if !w.run.early {
 		a.delta.completeTo = s.now
 	}

@@ -73,7 +73,7 @@ What has no readable time is delivered too, once and with a warning, even where 
 			Default("").
 			Example("2026-01-01T00:00:00Z")).
 		Field(service.NewStringField(fieldCollectedBefore).
-			Description("Where to stop, as an RFC 3339 time: contacts collected at that instant or later are left out, and the input ends when it is reached. Empty never stops.").
+			Description("Where to stop, as an RFC 3339 time: contacts collected at that instant or later are left out. The input ends with the first poll that finds everything at least 10 seconds after it, or `overlap` or twice the lateness that was seen where that is more, since contacts may appear late. Empty never stops.").
 			Default("").
 			Example("2026-02-01T00:00:00Z")).
 		Field(service.NewIntField(fieldPageSize).

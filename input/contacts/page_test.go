@@ -174,3 +174,31 @@ func TestFreshContactsDoNotKeepTheirPage(t *testing.T) {
 	require.NoError(t, err)
 	require.Same(t, &first.Raw[0], &a.fresh[0].Raw[0], "many are not")
 }
+
+// A contact that appears 2.5 seconds late was lost where a poll came a second after
+// collected_before.
+func TestBackfillWaitsForLateContacts(t *testing.T) {
+	api := newAPI()
+	api.order = "arrival"
+	api.addMany(50, someInstant, 1000)
+	api.server = time.UnixMilli
+	until := int64(someInstant + 100_000)
+	api.now = until + 1000
+	r := newReader(t, api, 1000, autoOverlap)
+	r.before = time.UnixMilli(until)
+	r.restart()
+	require.False(t, r.poll().finished)
+	api.now += 2000
+	api.add(until - 500)
+	api.now = until + lateReach - 1
+	require.False(t, r.poll().finished)
+	api.now++
+	require.True(t, r.poll().finished)
+	r.requireAllOnce()
+
+	r.overlap = time.Hour
+	r.restart()
+	require.False(t, r.poll().finished)
+	api.now = until + 60*minute
+	require.True(t, r.poll().finished)
+}
