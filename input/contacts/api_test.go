@@ -47,14 +47,14 @@ type fakeAPI struct {
 	server   func(now int64) time.Time
 	own      func(now int64) time.Time
 	calls    int
-	answered map[int]bool // keys that an answer held
+	answered map[int]int64 // when contacts that an answer held were collected, by key
 	rand     *rand.Rand
 	stale    bool
 }
 
 func newAPI() *fakeAPI {
 	return &fakeAPI{
-		now: someInstant, order: "oldest", bound: "inclusive", answered: map[int]bool{},
+		now: someInstant, order: "oldest", bound: "inclusive", answered: map[int]int64{},
 		rand: rand.New(rand.NewPCG(1, 2)),
 	}
 }
@@ -175,7 +175,7 @@ func (f *fakeAPI) ask(q question) (page []wisepops.Contact, missing bool) {
 	for _, e := range found[from:min(from+size, len(found))] {
 		if !e.hidden {
 			page = append(page, e.contact)
-			f.answered[e.key] = true
+			f.answered[e.key] = e.at
 		}
 	}
 	return page, false
@@ -296,10 +296,15 @@ func (r *reader) warned(kind warningKind) bool {
 	return slices.ContainsFunc(r.warnings, func(w warning) bool { return w.kind == kind })
 }
 
+// wants reports whether a contact collected at an instant is to be delivered.
+func (r *reader) wants(at int64) bool {
+	return r.before.IsZero() || at < r.before.UnixMilli()
+}
+
 // lost and repeated count what went wrong with the contacts that exist.
 func (r *reader) lost() (n int) {
 	for _, e := range r.api.entries {
-		if !e.hidden && r.delivered[string(e.contact.Raw)] == 0 {
+		if !e.hidden && r.wants(e.at) && r.delivered[string(e.contact.Raw)] == 0 {
 			n++
 		}
 	}

@@ -46,10 +46,6 @@ type check struct {
 func (w *watermark) complete(r *reading, a *answer) {
 	s := &w.sweep
 	w.run.latest, w.run.safe = max(w.run.latest, s.latest), max(w.run.safe, s.safe)
-	if w.until != 0 {
-		w.finish(a)
-		return
-	}
 	switch {
 	case w.run.forced && !w.habits.Filtered && 10*s.end < 9*w.check.found:
 		if s.pages == 1 && r.n >= minPageCap && r.n < w.size() {
@@ -109,7 +105,7 @@ func (w *watermark) complete(r *reading, a *answer) {
 		w.startCheck(w.check.after, s.end, a)
 	case w.habits.PageIgnored && (w.checked == beginning || !due):
 		w.checkByTime(r, a)
-	case (due || w.habits.Early) && w.counted && !w.habits.PageIgnored:
+	case (due || w.habits.Early) && w.counted && !w.habits.PageIgnored && w.until == 0: // total is what lies before until
 		w.startCheck(w.firstBound(), w.total, a)
 	default:
 		w.startCheck(s.after, s.end, a)
@@ -193,6 +189,10 @@ func (w *watermark) ofSweep() bool {
 func (w *watermark) takeCheck(r *reading, a *answer) {
 	c := &w.check
 	expected := max(0, c.total-r.offset)
+	fresh, n := r.fresh+r.ahead, r.n
+	if r.recent && c.again == maxRepeats && r.ahead <= maxArrivals {
+		fresh, n = r.fresh, n-r.ahead // what arrives beyond collected_before does not end
+	}
 	switch {
 	case c.total > 1 && expected > 0 && r.repeats && !c.confirmed:
 		// It may be the last page again, if what should be on this one was erased.
@@ -211,23 +211,23 @@ func (w *watermark) takeCheck(r *reading, a *answer) {
 			return
 		}
 		w.settle(a)
-	case r.fresh == 0 && (r.n <= expected || expected == 0 && r.assumed == 0): // or the last page again
+	case fresh == 0 && (n <= expected || expected == 0 && r.assumed == 0): // or the last page again
 		// Fewer are contacts that were erased.
-		if c.after == w.firstBound() && w.counted && r.n < expected {
+		if c.after == w.firstBound() && w.counted && r.n < expected && w.until == 0 {
 			w.total = r.offset + r.n
 		}
 		if w.habits.PageIgnored && r.n == expected && expected > 0 {
 			w.habits.PageIgnored = false // it is honoured again
 		}
 		w.settle(a)
-	case r.fresh > 0 && r.recent && r.assumed == 0 && r.n-r.fresh <= expected && c.again < maxRepeats:
+	case fresh > 0 && r.recent && r.assumed == 0 && r.n-fresh <= expected && c.again < maxRepeats:
 		// They may have arrived since the run began: then the next page agrees.
 		c.again++
 		if w.ofSweep() {
 			w.sweep.last = append(w.sweep.last[:0], r.base...)
-			w.sweep.end += r.fresh
+			w.sweep.end += fresh
 		}
-		c.total += r.fresh
+		c.total += fresh
 		size := w.size()
 		if c.short >= minPageCap {
 			// Where pages are cut, a larger one would begin elsewhere.
@@ -264,7 +264,7 @@ func (w *watermark) settle(a *answer) {
 	if c := &w.check; w.run.deep && c.before > 0 && w.total > c.before && w.habits.PageCap == 0 && !w.habits.Filtered {
 		w.warn(a, warning{kind: warnMiscounted, size: w.total, want: c.before})
 	}
-	if w.run.forced && w.check.after == w.firstBound() && !w.habits.Filtered {
+	if w.run.forced && w.check.after == w.firstBound() && !w.habits.Filtered && w.until == 0 {
 		w.total, w.counted = s.end, true
 	}
 	if len(w.check.missing) > 0 && w.run.repeated == 0 && !w.check.polled {

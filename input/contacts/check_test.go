@@ -2,6 +2,7 @@ package contacts
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -157,6 +158,53 @@ func TestPastTheEndIsAskedOnce(t *testing.T) {
 					}
 					r.requireAllOnce()
 					require.Empty(t, r.warnings)
+				}
+			}
+		}
+	}
+}
+
+// 850 of 950 contacts were lost in one call where pages are cut to 100, and 1,470 of
+// 2,500 where they are filtered.
+func TestBoundedBackfillIsChecked(t *testing.T) {
+	for name, set := range map[string]func(*fakeAPI){
+		"":         func(*fakeAPI) {},
+		"capped":   func(api *fakeAPI) { api.pageCap = 100 },
+		"filtered": func(api *fakeAPI) { api.paging, api.hideOne = "filtered", 50 },
+		"404":      func(api *fakeAPI) { api.pastEnd = "404" },
+		"last":     func(api *fakeAPI) { api.pastEnd = "last" },
+	} {
+		for _, order := range []string{"oldest", "arrival", "newest", "unsorted"} {
+			for _, beyond := range []int{0, 1, 40, 5000} {
+				for _, n := range []int{0, 1, 950, 2500} {
+					api := newAPI()
+					set(api)
+					api.order = order
+					api.addMany(n, someInstant, 1000)
+					until := someInstant + int64(n)*1000
+					api.addMany(beyond, until, 1000)
+					api.now = until + day
+					r := newReader(t, api, 1000, autoOverlap)
+					r.before = time.UnixMilli(until)
+					r.restart()
+					for ended := false; !ended; {
+						if !assert.Less(t, api.calls, 200, "%q, %s, %d contacts and %d beyond", name, order, n, beyond) {
+							break
+						}
+						a := r.step()
+						r.ack(1)
+						if ended = a.caughtUp; ended {
+							require.True(t, a.finished)
+						}
+						api.now += 300
+						api.add(api.now) // is none of those
+					}
+					assert.Zero(t, r.lost(), "%q, %s, %d contacts and %d beyond", name, order, n, beyond)
+					assert.Zero(t, r.repeated())
+					if name == "" || name == "404" || name == "last" {
+						assert.Empty(t, r.warnings, "%q, %s, %d contacts and %d beyond", name, order, n, beyond)
+						assert.LessOrEqual(t, api.calls, (n+beyond)/900+5, "%q, %s, %d contacts and %d beyond", name, order, n, beyond)
+					}
 				}
 			}
 		}

@@ -16,6 +16,7 @@ type matrix struct {
 	overlap  time.Duration
 	late     int64  // how late contacts arrive
 	moves    string // what contacts do while they are read: "", "erased", "inserted"
+	before   time.Time
 }
 
 func drawMatrix(t *rapid.T) matrix {
@@ -60,8 +61,18 @@ func drawMatrix(t *rapid.T) matrix {
 		}
 		api.now += rapid.SampledFrom([]int64{0, 1, 999, 5000, day}).Draw(t, "pause")
 	}
+	if n := len(api.entries); n > 0 && rapid.IntRange(0, 3).Draw(t, "bounded") == 0 {
+		m.before = time.UnixMilli(api.entries[rapid.IntRange(0, n-1).Draw(t, "before")].at)
+	}
 	api.now += 1000
 	return m
+}
+
+func (m *matrix) reader(t *rapid.T) *reader {
+	r := newReader(t, m.api, m.pageSize, m.overlap)
+	r.before = m.before
+	r.restart()
+	return r
 }
 
 // arrive makes a contact, some seconds late where contacts are.
@@ -105,7 +116,7 @@ func TestEveryLeadWhateverTheAPIAnswers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := drawMatrix(t)
 		api := m.api
-		r := newReader(t, api, m.pageSize, m.overlap)
+		r := m.reader(t)
 		var unreadable *unreadableError
 		polls := rapid.IntRange(1, 3).Draw(t, "polls")
 		for range polls {
@@ -163,6 +174,9 @@ func TestEveryLeadWhateverTheAPIAnswers(t *testing.T) {
 			require.Equal(t, 10, api.calls-calls)
 			return
 		}
+		if !m.before.IsZero() {
+			return // the input has ended
+		}
 		for range 3 {
 			api.now += 30 * minute
 			calls := api.calls
@@ -196,7 +210,7 @@ func requireDelivered(t *rapid.T, r *reader) {
 		// Which of several twins is which is nobody's business.
 		answered := map[int]bool{}
 		for _, e := range r.api.entries {
-			if r.api.answered[e.key] {
+			if _, ok := r.api.answered[e.key]; ok && r.wants(e.at) {
 				answered[e.key] = true
 			}
 		}
@@ -206,8 +220,12 @@ func requireDelivered(t *rapid.T, r *reader) {
 		require.Equal(t, len(answered), r.contacts(), "contacts delivered of those answered")
 		return
 	}
-	for key := range r.api.answered {
-		require.Equal(t, 1, r.delivered[string(contactAt(key, 0).Raw)], "deliveries of the contact %d", key)
+	for key, at := range r.api.answered {
+		want := 0
+		if r.wants(at) {
+			want = 1
+		}
+		require.Equal(t, want, r.delivered[string(contactAt(key, 0).Raw)], "deliveries of the contact %d", key)
 	}
 }
 
@@ -218,7 +236,7 @@ func (r *reader) lostContacts() int {
 	}
 	visible := 0
 	for _, e := range r.api.entries {
-		if !e.hidden {
+		if !e.hidden && r.wants(e.at) {
 			visible++
 		}
 	}
@@ -231,7 +249,7 @@ func TestCrashRepeatsOnlyWhatWasInFlight(t *testing.T) {
 		if !m.readable() || m.api.choices > 0 {
 			t.Skip("what cannot be read, and twins that cannot be told apart")
 		}
-		r := newReader(t, m.api, m.pageSize, m.overlap)
+		r := m.reader(t)
 		for range rapid.IntRange(1, 8).Draw(t, "lives") {
 			for range rapid.IntRange(0, 6).Draw(t, "steps") {
 				r.step()
@@ -249,7 +267,10 @@ func TestCrashRepeatsOnlyWhatWasInFlight(t *testing.T) {
 			r.poll()
 		}
 		for _, e := range m.api.entries {
-			require.NotZero(t, r.delivered[string(e.contact.Raw)], "lost %d of %s, answered: %t", e.key, e.contact.CollectedAt, m.api.answered[e.key])
+			if !r.wants(e.at) {
+				continue
+			}
+			require.NotZero(t, r.delivered[string(e.contact.Raw)], "lost %d of %s, answered: %t", e.key, e.contact.CollectedAt, m.api.answered[e.key] != 0)
 		}
 	})
 }

@@ -29,6 +29,7 @@ type reading struct {
 	oldest  int64
 	recent  bool  // all that is new was collected since the sweep began
 	beyond  bool  // holds contacts from collected_before on
+	ahead   int   // of those, contacts that did not come before
 	overlap int   // how many at its head are those that the page before ended with; -1 where none fits
 	gap     bool  // holds no contact that came before in its sweep, although it must
 	repeats bool  // is the first page of the sweep again
@@ -216,6 +217,7 @@ func (w *watermark) classify(c *wisepops.Contact, i int, r *reading, a *answer) 
 	}
 	if w.until != 0 && at >= w.until {
 		r.beyond = true
+		w.passOver(c.ID, at, r)
 		return
 	}
 	if at <= s.now {
@@ -231,11 +233,7 @@ func (w *watermark) classify(c *wisepops.Contact, i int, r *reading, a *answer) 
 	w.total++
 	w.ids.add(c.ID, r.mark)
 	r.added = append(r.added, seenContact{c.ID, at})
-	if at < w.run.began-clockTolerance {
-		r.recent = false
-	} else {
-		w.run.arrived++
-	}
+	w.arrived(at, r)
 	if at < w.from {
 		return
 	}
@@ -244,6 +242,27 @@ func (w *watermark) classify(c *wisepops.Contact, i int, r *reading, a *answer) 
 		w.lateness = max(w.lateness, p-at)
 	}
 	a.fresh = append(a.fresh, *c)
+}
+
+// passOver counts a contact from collected_before on: it is not delivered, but lies
+// between those that are.
+func (w *watermark) passOver(id wisepops.ID, at int64, r *reading) {
+	if w.ids.find(id) != nil {
+		return
+	}
+	w.ids.add(id, r.mark)
+	r.news++
+	r.ahead++
+	w.arrived(at, r)
+}
+
+// arrived notes that a contact is new to the run.
+func (w *watermark) arrived(at int64, r *reading) {
+	if at < w.run.began-clockTolerance {
+		r.recent = false
+	} else {
+		w.run.arrived++
+	}
 }
 
 // isKnown reports whether a contact was delivered before.

@@ -12,13 +12,14 @@ func (w *watermark) repeat(r *reading, a *answer) {
 	c := &w.check
 	// Where what comes again does not end as the sweep did, twice, it is not the last
 	// page again, nor moved by contacts in front of it.
-	if r.fresh > 0 || c.shows(r.ids) || r.n > 0 && r.base[r.n-1] != c.last && w.run.repeated > 0 {
+	fresh := r.fresh + r.ahead
+	if fresh > 0 || c.shows(r.ids) || r.n > 0 && r.base[r.n-1] != c.last && w.run.repeated > 0 {
 		c.found = r.offset + r.n
 	}
 	if c.before == 0 {
 		c.before = w.total - r.fresh
 	}
-	if r.fresh > 0 || c.polled || w.habits.Ascending {
+	if fresh > 0 || c.polled || w.habits.Ascending {
 		w.force(a)
 		return
 	}
@@ -27,7 +28,11 @@ func (w *watermark) repeat(r *reading, a *answer) {
 	c.arrivals = w.run.arrived + c.extra
 	w.run.forced = false
 	bound := w.firstBound()
-	if latest := w.sweep.latest; latest != beginning {
+	latest := w.sweep.latest
+	if w.until != 0 && w.sweep.order.count > 0 {
+		latest = max(latest, min(w.sweep.order.newest, w.sweep.now)) // what arrives lies beyond
+	}
+	if latest != beginning {
 		bound = max(bound, whole(latest-max(w.need(), lateReach)))
 	}
 	w.startSweep(bound)
