@@ -50,6 +50,7 @@ type fakeAPI struct {
 	answered map[int]int64 // when contacts that an answer held were collected, by key
 	rand     *rand.Rand
 	stale    bool
+	down     func() bool // whether something in front of it answers nothing
 }
 
 func newAPI() *fakeAPI {
@@ -143,6 +144,9 @@ func (f *fakeAPI) after(q question) func(at int64) bool {
 // ask answers a question; missing says that there is no such page.
 func (f *fakeAPI) ask(q question) (page []wisepops.Contact, missing bool) {
 	f.calls++
+	if f.down != nil && f.down() {
+		return nil, q.page > 1
+	}
 	f.sort()
 	after := f.after(q)
 	found := make([]*entry, 0, len(f.entries))

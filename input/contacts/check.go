@@ -18,6 +18,10 @@ const (
 	maxArrivalShare = 20
 )
 
+// maxErased is how many contacts may be erased between two checks, until that costs a
+// further call.
+const maxErased = 20
+
 // maxRepeats is how often one run is read again because its count does not agree.
 const maxRepeats = 2
 
@@ -73,7 +77,9 @@ func (w *watermark) complete(r *reading, a *answer) {
 	}
 	// A website's first contacts are few: what is true of them need not be of many.
 	due := w.checked == beginning || s.now-w.checked >= checkInterval || w.total >= max(1, checkGrowth*w.proven)
-	if w.disputed && !w.run.forced && w.checked != beginning && s.now-w.checked < doubtInterval {
+	disputed := w.disputed && w.checked != beginning && s.now-w.checked < doubtInterval
+	doubted := w.doubted != beginning && s.now-w.doubted < doubtInterval
+	if (disputed || doubted) && !w.run.forced {
 		w.finish(a)
 		return
 	}
@@ -160,6 +166,10 @@ func (w *watermark) startCheck(after int64, total int, a *answer) {
 	if q == w.next && total == w.sweep.end {
 		w.settle(a) // the last page of the sweep was just that
 		return
+	}
+	if spare := maxErased; !w.ofSweep() && total >= 5*spare {
+		// Some were erased since they were counted.
+		q.page, q.size = window(total, min(w.size(), total-spare), spare)
 	}
 	w.next, w.phase = q, checking
 }
@@ -259,7 +269,7 @@ func (w *watermark) checkByTime(r *reading, a *answer) {
 // settle ends a run that was checked.
 func (w *watermark) settle(a *answer) {
 	s := &w.sweep
-	w.checked, w.disputed = s.now, false
+	w.checked, w.doubted, w.disputed = s.now, beginning, false
 	defer func() { w.proven = w.total }()
 	if c := &w.check; w.run.deep && c.before > 0 && w.total > c.before && w.habits.PageCap == 0 && !w.habits.Filtered {
 		w.warn(a, warning{kind: warnMiscounted, size: w.total, want: c.before})

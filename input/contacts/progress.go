@@ -60,6 +60,7 @@ type marks struct {
 	counted bool  // total holds all of them
 	checked int64 // when a run was last held against its count; or beginning
 	proven  int   // the total then
+	doubted int64 // when a check was last answered with nothing, and says nothing; or beginning
 	// disputed says that it did not agree, whatever was read again: that is not
 	// repeated at each poll.
 	disputed bool
@@ -129,6 +130,7 @@ func newProgress() progress {
 			keepFrom: beginning,
 			counted:  true,
 			checked:  beginning,
+			doubted:  beginning,
 		},
 		seen:    map[wisepops.ID]int64{},
 		undated: map[wisepops.ID]struct{}{},

@@ -34,6 +34,7 @@ type storedProgress struct {
 	Total     *int                `json:"total,omitempty"`
 	Checked   string              `json:"checked,omitempty"`
 	Proven    int                 `json:"checked_total,omitempty"`
+	Doubted   string              `json:"check_unanswered,omitempty"`
 	Disputed  bool                `json:"disputed,omitempty"`
 	API       habits              `json:"api"`
 	Tail      *storedTail         `json:"tail,omitempty"`
@@ -75,6 +76,7 @@ func (p *progress) encode(wisepopID int64) ([]byte, error) {
 		Lateness:  p.lateness,
 		Checked:   formatInstant(p.checked),
 		Proven:    p.proven,
+		Doubted:   formatInstant(p.doubted),
 		Disputed:  p.disputed,
 		API:       p.habits,
 		Seen:      make(map[string][]string, len(p.seen)),
@@ -150,6 +152,7 @@ func decodeProgress(data []byte, wisepopID int64) (progress, error) {
 	p.agreed = d.instant(s.Agreed, "position")
 	p.keepFrom = d.instant(s.KeepFrom, "position")
 	p.checked = d.instant(s.Checked, "time of a check")
+	p.doubted = d.instant(s.Doubted, "time of a check")
 	p.proven = max(0, s.Proven)
 	p.disputed = s.Disputed
 	p.lateness = max(0, s.Lateness)

@@ -29,11 +29,12 @@ const (
 	warnSweepRestarted
 	warnVanishing
 	warnReachShort
+	warnUnanswered
 )
 
 // once reports whether a warning of the kind is told once, whatever its instants.
 func (k warningKind) once() bool {
-	return k == warnPageIgnored || k == warnPageFiltered || k == warnBoundEarly || k == warnReachShort || k == warnClocksDiffer
+	return k == warnPageIgnored || k == warnPageFiltered || k == warnBoundEarly || k == warnReachShort || k == warnUnanswered || k == warnClocksDiffer
 }
 
 // text is the line to log. It holds no contact.
@@ -61,6 +62,8 @@ func (w warning) text() string {
 		return "Contacts vanish from the API faster than its pages can be read: contacts may have been passed, and whether everything was found cannot be known"
 	case warnReachShort:
 		return fmt.Sprintf("The API ignores the page number, and more contacts than a page were collected within the %s that contacts appear late by (at %s): late ones may have been passed", time.Duration(w.to)*time.Millisecond, instant(w.from))
+	case warnUnanswered:
+		return "The API answers nothing where contacts were counted: they were erased, or something in front of the API hides them; it is checked again in a day"
 	default:
 		return "The API behaves in an unknown way"
 	}

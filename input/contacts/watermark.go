@@ -94,6 +94,7 @@ type run struct {
 	floor         int64                    // what is dated earlier is not remembered
 	early         bool                     // collected_before was reached
 	keptAt        int64                    // position that keepFrom was derived from
+	doubt         doubt
 }
 
 // newWatermark starts at from where p is new: a stored position wins over it. An
@@ -161,6 +162,7 @@ func (w *watermark) startRun() {
 		safe:          beginning,
 		head:          head,
 		undated:       map[wisepops.ID]struct{}{},
+		doubt:         doubt{newest: beginning},
 	}
 	w.check = check{}
 	// What is known comes again: a page must have room for something new.
@@ -194,6 +196,7 @@ func (w *watermark) resume() {
 	}
 	page, size := nextWindow(c.end, w.size(), windowOverlap)
 	w.next = question{after: c.after, page: page, size: size}
+	w.run.doubt.held = w.next // it begins within the last page
 }
 
 // take reads the answer to the question in w.next, and puts the next one there. An
@@ -209,8 +212,25 @@ func (w *watermark) pastEnd(server, own time.Time) (answer, error) {
 }
 
 func (w *watermark) takeAnswer(contacts []wisepops.Contact, c clocks) (a answer, err error) {
+	if len(contacts) == 0 && w.contradicted() {
+		again, err := w.takeEmpty(&a)
+		switch {
+		case err != nil:
+			return answer{}, err
+		case a.caughtUp:
+			w.page.reset(nil, w.next)
+			w.commit(&w.page, &a)
+			w.startRun()
+			return a, nil
+		case again:
+			return a, nil
+		}
+	}
 	before := w.marks
 	r := w.read(contacts, c, &a)
+	if r.n > 0 {
+		w.holds(r)
+	}
 	w.run.read += r.fresh
 	w.tellClocks(c, &a)
 	if r.early > 0 && !w.habits.Early {
