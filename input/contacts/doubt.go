@@ -10,6 +10,33 @@ const maxEmpty = 6
 // outage more often than its truth.
 var errEmpty = errors.New("the API answers nothing where it answered contacts before: if they were not erased, look at what is in front of the API")
 
+// maxIdleCalls is how many calls in a row may bring nothing new, beyond those that it takes
+// to read all that is known three times.
+const maxIdleCalls = 100
+
+// errFruitless ends a run that may go on for ever.
+var errFruitless = errors.New("the API answers what is known, call after call, and the run does not end: look at what is in front of the API, and at its time zone")
+
+// fruitless reports whether a run has brought nothing for so many calls that it may not
+// end. From the second time on a tenth is enough, then a single call: the budget is for
+// what can be read.
+func (w *watermark) fruitless(r *reading) bool {
+	if r.fresh > 0 {
+		w.idle = 0
+		return false
+	}
+	most := maxIdleCalls + 3*w.total/w.size()
+	for range min(w.strikes, 3) {
+		most /= 10
+	}
+	if w.idle++; w.idle <= most {
+		return false
+	}
+	w.idle = 0
+	w.strikes++
+	return true
+}
+
 // doubt is what was made of empty answers in a run that contradict what is known.
 type doubt struct {
 	held     question // last request of a sweep whose answer held contacts

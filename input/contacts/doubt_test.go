@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wisepops-connect/wisepops-connect/wisepops"
 )
 
 // 7,009 of 10,000 contacts were missing for a week where something in front of the API
@@ -126,4 +128,55 @@ func (r *reader) pollThroughErrors(most int) {
 		}
 	}
 	require.Fail(r.t, "a run does not end")
+}
+
+// 1,200 contacts took 600 calls: each move of the bound brought five hours of contacts
+// again, in pages of 25.
+func TestBackfillWhereBoundsAreEarlyAndPagesCutMovesNoBound(t *testing.T) {
+	api := newAPI()
+	api.order, api.pageCap, api.bound = "arrival", 25, "early"
+	m := matrix{api: api, late: 10_000}
+	for range 1201 {
+		m.arrive()
+		api.now += minute
+	}
+	api.now += 1000
+	r := newReader(t, api, 1000, autoOverlap)
+	require.LessOrEqual(t, r.calls(), 120)
+	r.requireAllOnce()
+}
+
+// A run that brings nothing new and does not end must not burn the budget.
+func TestRunThatBringsNothingIsAnError(t *testing.T) {
+	api := newAPI()
+	api.order = "newest"
+	api.addMany(5000, someInstant, 1000)
+	api.now += 100 * day
+	r := newReader(t, api, 1000, autoOverlap)
+	r.poll()
+	r.restart()
+	var errs, streak int
+	calls := 0
+	for made := 1_000_000; errs < 60; calls++ { // as many as the engine makes in a day
+		require.Less(t, calls, 260)
+		page := make([]wisepops.Contact, 0, r.mark.next.size)
+		for range r.mark.next.size { // without end, from before the bound
+			page = append(page, contactAt(made, someInstant-api.rand.Int64N(1000*day)))
+			made++
+		}
+		server, own := api.clocks()
+		a, err := r.mark.take(page, server, own)
+		require.False(t, a.caughtUp)
+		require.Empty(t, a.fresh)
+		if err == nil {
+			streak = 0
+			continue
+		}
+		require.ErrorIs(t, err, errFruitless)
+		errs++
+		streak++
+	}
+	require.Greater(t, streak, 50, "one call an attempt")
+	r.poll()
+	r.requireAllOnce()
 }

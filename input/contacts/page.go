@@ -118,8 +118,9 @@ func (w *watermark) goOn(r *reading, ascending bool) {
 		most = max(most, w.next.size/maxMoveShare)
 	}
 	// What is all known is read by number to its end, so that the next run can look
-	// just there.
-	if bound > s.after && again <= most && again < r.n && w.run.read > 0 {
+	// just there. Where bounds are read early, what lies before a new one would come
+	// again, page by page.
+	if bound > s.after && !w.habits.Early && again <= most && again < r.n && w.run.read > 0 {
 		w.startSweep(bound)
 		return
 	}

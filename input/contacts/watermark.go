@@ -71,6 +71,9 @@ type watermark struct {
 	wholeHistory bool  // ids holds everything since the first contact
 	newestSeen   int64 // no seen contact is later
 
+	idle    int // calls in a row that brought nothing new, and ended no run
+	strikes int // errors because of that, since a run has ended
+
 	stuck *question // cannot be read past
 	told  map[warningKind]warning
 }
@@ -247,17 +250,22 @@ func (w *watermark) takeAnswer(contacts []wisepops.Contact, c clocks) (a answer,
 	default:
 		err = w.takePage(r, &a)
 	}
+	if err == nil && !a.caughtUp && w.fruitless(r) {
+		err = errFruitless
+	}
 	w.habits.LongestPage = max(w.habits.LongestPage, r.n)
 	if err != nil {
 		// Its delta is discarded, so nothing is kept of it but what it shows of the API.
 		learned := w.habits
 		w.marks = before
+		w.cursor = cursor{}
 		w.habits = learned
 		w.startRun()
 		return a, err
 	}
 	w.commit(r, &a)
 	if a.caughtUp {
+		w.idle, w.strikes = 0, 0
 		w.startRun()
 	}
 	return a, nil
