@@ -210,3 +210,17 @@ func TestBoundedBackfillIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// What lies beyond collected_before comes first, newest first, and is no run in vain.
+func TestBoundedBackfillReadsPastManyContactsBeyond(t *testing.T) {
+	api := newAPI()
+	api.order, api.pageCap = "newest", 25
+	api.addMany(10, someInstant, 1000)
+	api.addMany(5000, someInstant+minute, 0)
+	api.now += day
+	r := newReader(t, api, 1000, autoOverlap)
+	r.before = time.UnixMilli(someInstant + minute)
+	r.restart()
+	require.True(t, r.poll().finished)
+	r.requireAllOnce()
+}

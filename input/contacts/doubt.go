@@ -21,11 +21,11 @@ var errFruitless = errors.New("the API answers what is known, call after call, a
 // end. From the second time on a tenth is enough, then a single call: the budget is for
 // what can be read.
 func (w *watermark) fruitless(r *reading) bool {
-	if r.fresh > 0 {
+	if r.fresh+r.ahead > 0 {
 		w.idle = 0
 		return false
 	}
-	most := maxIdleCalls + 3*w.total/w.size()
+	most := maxIdleCalls + 3*(w.total+w.passed)/w.size()
 	for range min(w.strikes, 3) {
 		most /= 10
 	}

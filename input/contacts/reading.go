@@ -251,6 +251,7 @@ func (w *watermark) passOver(id wisepops.ID, at int64, r *reading) {
 		return
 	}
 	w.ids.add(id, r.mark)
+	w.passed++
 	r.news++
 	r.ahead++
 	w.arrived(at, r)

@@ -68,6 +68,7 @@ type watermark struct {
 	page  reading
 
 	ids          idSet // what was read in this process
+	passed       int   // contacts from until on
 	wholeHistory bool  // ids holds everything since the first contact
 	newestSeen   int64 // no seen contact is later
 
