@@ -175,8 +175,8 @@ func TestBoundedBackfillIsChecked(t *testing.T) {
 		"last":     func(api *fakeAPI) { api.pastEnd = "last" },
 	} {
 		for _, order := range []string{"oldest", "arrival", "newest", "unsorted"} {
-			for _, beyond := range []int{0, 1, 40, 5000} {
-				for _, n := range []int{0, 1, 950, 2500} {
+			for _, beyond := range []int{0, 40, 3000} {
+				for _, n := range []int{0, 950, 2500} {
 					api := newAPI()
 					set(api)
 					api.order = order

@@ -118,6 +118,8 @@ What has no readable time is delivered too, once and with a warning, even where 
 - 'contacts have no readable collected_at': they are delivered, once; the API or what is in front of it changed.
 - 'The API ignores the page number', 'cuts pages', 'returns short pages', 'returns contacts from before the collected_after' (warnings): the API, or what is in front of it, behaves otherwise than documented. What it does is remembered, and reading goes on in another way; the line says what that costs, and what cannot be known.
 - 'more contacts were collected at … than the … that the API returns at a time': nothing that can be requested returns the others. Read each pop-up with an input of its own ('wisepop_id'), or start over behind that instant with 'collected_after' and another 'checkpoint_cache_key'.
+- 'the API answers nothing where it answered contacts before' (an error), 'answers nothing where contacts were counted' (a warning): a proxy that fails does that, and so does an erasure of many contacts. It is tried again; what was erased indeed is accepted after some minutes.
+- 'the API answers what is known, call after call': a run that brings nothing does not end. It costs one call an attempt until the API, or what is in front of it, behaves otherwise.
 - 'The API returns more contacts than its pages held': contacts were inserted behind the reader, as an import does: all are read again.
 - 'The clock of the API says … and this machine's …': one of them is wrong: look at this machine's first.
 - 'The watermark lies ahead of the clocks': a clock had jumped ahead; nothing to do, unless it comes often.

@@ -15,8 +15,8 @@ func TestEmptyAnswersInTheMiddleOfABackfillLoseNothing(t *testing.T) {
 	for _, order := range []string{"oldest", "newest", "unsorted"} {
 		for _, gap := range []int64{100, 10_000} {
 			for _, restart := range []bool{false, true} {
-				for _, at := range []int{2, 3, 7, 11, 12, 13} {
-					for _, down := range []int{0, 1, 2, 3, 5} {
+				for _, at := range []int{2, 3, 7, 12} {
+					for _, down := range []int{0, 1, 2, 5} {
 						api := newAPI()
 						api.order = order
 						api.addMany(2000, someInstant, gap)
