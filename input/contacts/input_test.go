@@ -128,6 +128,7 @@ func TestInputIsConnectedWhileTheBudgetIsSpent(t *testing.T) {
 }
 
 func TestOutageCostsOneCallAPollAndLosesNothing(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]*sandbox.Fault{
 		"500":  {Status: http.StatusInternalServerError},
 		"401":  {Status: http.StatusUnauthorized},
