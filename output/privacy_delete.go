@@ -41,7 +41,7 @@ input:
 output:
   fallback:
     - wisepops_privacy_delete:
-        api_key: ${WISEPOPS_API_KEY}
+        api_key: "${WISEPOPS_API_KEY}"
         default_country: FR
     - kafka_franz:
         seed_brokers: [ localhost:9092 ]

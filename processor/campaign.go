@@ -70,14 +70,14 @@ A message that is not a JSON object fails and is passed on unchanged.
 		Example("Leads with the names of their campaigns", "The label becomes a column.", `
 input:
   wisepops_contacts:
-    api_key: ${WISEPOPS_API_KEY}
+    api_key: "${WISEPOPS_API_KEY}"
     checkpoint_cache: state
 
 pipeline:
   processors:
     - wisepops_contact: {}
     - wisepops_campaign:
-        api_key: ${WISEPOPS_API_KEY}
+        api_key: "${WISEPOPS_API_KEY}"
     - mapping: |
         root = this.without("campaign")
         root.campaign_label = this.campaign.label

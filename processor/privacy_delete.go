@@ -75,7 +75,7 @@ A message that names nobody, whose email or phone cannot be read, or whose call 
 pipeline:
   processors:
     - wisepops_privacy_delete:
-        api_key: ${WISEPOPS_API_KEY}
+        api_key: "${WISEPOPS_API_KEY}"
         default_country: FR
 
 output:

@@ -127,7 +127,7 @@ What has no readable time is delivered too, once and with a warning, even where 
 		Example("Contacts into Postgres", "Upserts on the contact id, so that a repetition changes nothing.", `
 input:
   wisepops_contacts:
-    api_key: ${WISEPOPS_API_KEY}
+    api_key: "${WISEPOPS_API_KEY}"
     checkpoint_cache: state
 
 pipeline:
@@ -137,7 +137,7 @@ pipeline:
 output:
   sql_insert:
     driver: postgres
-    dsn: ${POSTGRES_DSN}
+    dsn: "${POSTGRES_DSN}"
     table: wisepops_contacts
     columns: [ contact_id, collected_at, email ]
     args_mapping: root = [ this.contact_id, this.collected_at, this.email ]
@@ -147,7 +147,7 @@ cache_resources:
   - label: state
     sql:
       driver: postgres
-      dsn: ${POSTGRES_DSN}
+      dsn: "${POSTGRES_DSN}"
       table: wisepops_state
       key_column: key
       value_column: value
@@ -156,7 +156,7 @@ cache_resources:
 		Example("A month of contacts, once", "A bounded backfill that keeps no state.", `
 input:
   wisepops_contacts:
-    api_key: ${WISEPOPS_API_KEY}
+    api_key: "${WISEPOPS_API_KEY}"
     collected_after: 2026-01-01T00:00:00Z
     collected_before: 2026-02-01T00:00:00Z
     checkpoint_cache: ""

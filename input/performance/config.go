@@ -91,13 +91,13 @@ A snapshot costs one call of the API's budget (1,500 in 30 days), and one is tak
 		Example("A table of daily growth", "One row a day and pop-up.", `
 input:
   wisepops_performance:
-    api_key: ${WISEPOPS_API_KEY}
+    api_key: "${WISEPOPS_API_KEY}"
     checkpoint_cache: state
 
 output:
   sql_insert:
     driver: postgres
-    dsn: ${POSTGRES_DSN}
+    dsn: "${POSTGRES_DSN}"
     table: wisepops_performance
     columns: [ wisepop_id, snapshot_at, label, displays, new_displays ]
     args_mapping: root = [ this.id, this.snapshot_at, this.label, this.display_count, this.delta.display_count.or(null) ]
@@ -107,7 +107,7 @@ cache_resources:
   - label: state
     sql:
       driver: postgres
-      dsn: ${POSTGRES_DSN}
+      dsn: "${POSTGRES_DSN}"
       table: wisepops_state
       key_column: key
       value_column: value
@@ -116,7 +116,7 @@ cache_resources:
 		Example("What changed, as a scheduled job", "Ends after one snapshot. The state of the last run tells what changed.", `
 input:
   wisepops_performance:
-    api_key: ${WISEPOPS_API_KEY}
+    api_key: "${WISEPOPS_API_KEY}"
     follow: false
     emit: changed
     checkpoint_cache: state

@@ -156,7 +156,7 @@ A message that can never be processed is refused each time it is sent again: giv
 		Example("Contacts as they come", "Behind a reverse proxy that terminates TLS.", `
 input:
   wisepops_webhook:
-    api_key: ${WISEPOPS_API_KEY}
+    api_key: "${WISEPOPS_API_KEY}"
     address: 0.0.0.0:8080
     public_url: https://leads.example.com/wisepops
     checkpoint_cache: state
