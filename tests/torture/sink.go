@@ -306,7 +306,9 @@ func (s *sink) explain(inFlight int) repeats {
 				r.lost++
 			case again.run > before.run && known && end != ended:
 				r.byEnd[before.run]++
-			case again.run == before.run && s.nearTrouble(before.at):
+			case s.nearTrouble(before.at):
+				// Also at the end of a run: what was delivered behind a page of which a
+				// part waits to be sent again is not committed.
 				r.beside++
 			default:
 				r.unexplained = append(r.unexplained, id)
