@@ -144,7 +144,7 @@ func TestKilledBackfillLosesNothing(t *testing.T) {
 			dir := t.TempDir()
 			out := filepath.Join(dir, "out")
 			n := kills(t, 8)
-			a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 20_000 + 3000*n, Burst: 3 * pageSize, Switches: sandbox.Switches{Order: order}})
+			a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 20_000 + 3000*n, Burst: 3 * pageSize, Switches: sandbox.Switches{Order: order, Anonymous: -1}})
 			b := backfill{
 				api: a, kills: n, pageSize: pageSize, atMost: limit + pageSize, again: order != sandbox.OldestFirst,
 				conf:      pipeline(a.contacts(obj{"page_size": pageSize, "checkpoint_limit": limit}), fileOutput(out), filepath.Join(dir, "state.db")),
@@ -160,7 +160,7 @@ func TestKilledBackfillIntoATableLosesNothing(t *testing.T) {
 	const pageSize, limit = 1000, 2000
 	dir := t.TempDir()
 	file := filepath.Join(dir, "leads.db")
-	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 40_000})
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 40_000, Switches: sandbox.Switches{Anonymous: -1}})
 	output := obj{"sql_insert": obj{
 		"driver": "sqlite", "dsn": sqliteDSN(file), "table": "leads",
 		"columns":        list{"id", "raw"},
@@ -221,7 +221,7 @@ func TestKilledBackfillWithAFailingOutputLosesNothing(t *testing.T) {
 		}
 		return http.StatusOK
 	})
-	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 10_000})
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 10_000, Switches: sandbox.Switches{Anonymous: -1}})
 	b := backfill{
 		// What is acknowledged close to a rejection is sent again.
 		api: a, kills: kills(t, 6), pageSize: pageSize, atMost: a.Len(), retries: true,
@@ -244,7 +244,7 @@ func TestKilledBackfillWithABlockingOutputLosesNothing(t *testing.T) {
 		}
 		return http.StatusOK
 	})
-	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 8_000})
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 8_000, Switches: sandbox.Switches{Anonymous: -1}})
 	b := backfill{
 		api: a, kills: kills(t, 6), pageSize: pageSize, atMost: limit + pageSize,
 		conf: pipeline(a.contacts(obj{"page_size": pageSize, "checkpoint_limit": limit}), s.output(obj{"max_in_flight": 4}),
@@ -258,7 +258,7 @@ func TestKilledBackfillWithLargeBatchesLosesNothing(t *testing.T) {
 	t.Parallel()
 	const pageSize, limit = 1000, 10_000
 	s := newSink(t)
-	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 60_000})
+	a := newAPI(t, sandbox.Options{Seed: seed, Contacts: 60_000, Switches: sandbox.Switches{Anonymous: -1}})
 	b := backfill{
 		api: a, kills: min(kills(t, 5), 8), pageSize: pageSize, atMost: limit + pageSize,
 		conf: pipeline(a.contacts(obj{"page_size": pageSize, "checkpoint_limit": limit}), s.largeBatches(),
