@@ -117,7 +117,7 @@ func (r *registrar) run(ctx context.Context) {
 			failures = max(failures, last.Failures)
 			r.setPresent(max(r.present, last.Present))
 			// A clock that was wrong must not put the next look off for long.
-			if !sleepFor(ctx, min(time.Until(last.Next), r.interval)) {
+			if !apiconfig.Sleep(ctx, min(time.Until(last.Next), r.interval)) {
 				return
 			}
 			err = r.remember(ctx, lastLook{Next: time.Now().Add(apiconfig.Wait(failures+1, registerLastWait)), Failures: failures + 1})
@@ -141,7 +141,7 @@ func (r *registrar) run(ctx context.Context) {
 		if err := r.remember(ctx, next); err != nil {
 			r.log.Errorf("Remembering when hooks were registered: %v", err)
 		}
-		if !sleepFor(ctx, wait) {
+		if !apiconfig.Sleep(ctx, wait) {
 			return
 		}
 	}
@@ -244,19 +244,4 @@ func (r *registrar) remember(ctx context.Context, last lastLook) error {
 		return fmt.Errorf("writing to cache %q when hooks are registered: %w", r.memory.Cache, err)
 	}
 	return nil
-}
-
-// sleepFor reports whether the time passed before the context ended.
-func sleepFor(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -1,6 +1,7 @@
 package apiconfig
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -27,4 +28,19 @@ func WaitAfter(err error, times int, longest time.Duration) time.Duration {
 		wait = max(wait, apiErr.RetryAfter)
 	}
 	return wait
+}
+
+// Sleep reports whether the time passed before the context ended.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

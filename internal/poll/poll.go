@@ -236,7 +236,7 @@ func (in *Input) run() {
 	defer close(in.done)
 	defer in.flow.end()
 	defer in.fleet.leave()
-	if !sleep(in.ctx, spread(in.opts.Identity, in.fleet.join())) || !in.load() {
+	if !apiconfig.Sleep(in.ctx, spread(in.opts.Identity, in.fleet.join())) || !in.load() {
 		return
 	}
 	in.store.start()
@@ -300,7 +300,7 @@ func (in *Input) load() bool {
 		}
 		wait := apiconfig.Wait(failures, longestStateWait)
 		in.fail(err, wait)
-		if !sleep(in.ctx, wait) {
+		if !apiconfig.Sleep(in.ctx, wait) {
 			return false
 		}
 	}
@@ -367,7 +367,7 @@ func (in *Input) pause(d time.Duration) bool {
 		if left <= 0 {
 			return in.ctx.Err() == nil
 		}
-		if !sleep(in.ctx, min(left, reportInterval)) {
+		if !apiconfig.Sleep(in.ctx, min(left, reportInterval)) {
 			return false
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/wisepops-connect/wisepops-connect/internal/apiconfig"
 )
 
 const (
@@ -74,7 +76,7 @@ func (s *store) run() {
 			retry = storeRetryFirst
 			continue
 		}
-		if s.ctx.Err() != nil || !sleep(s.ctx, retry) {
+		if s.ctx.Err() != nil || !apiconfig.Sleep(s.ctx, retry) {
 			return
 		}
 		retry = min(2*retry, storeRetryLast)
@@ -122,7 +124,7 @@ func (s *store) set(ctx context.Context, data []byte) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	slow := time.AfterFunc(storeLogInterval, func() {
-		for ok := true; ok; ok = sleep(waiting, storeLogInterval) {
+		for ok := true; ok; ok = apiconfig.Sleep(waiting, storeLogInterval) {
 			s.report(errNotStored)
 		}
 	})
